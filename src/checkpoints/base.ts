@@ -1,0 +1,60 @@
+/** A base model on disk, opened: its configurations, tokenizers and where every weight lies. Nothing large is read. */
+import type { NoiseSchedule } from "../diffusion/schedule.ts";
+import type { Shape } from "../graph/graph.ts";
+import type { TensorSource } from "../engines/engine.ts";
+import type { ClipTextConfig } from "../models/clip/config.ts";
+import type { ClipTokenizer } from "../models/clip/tokenizer.ts";
+import type { UnetConfig } from "../models/unet/config.ts";
+import type { VaeConfig } from "../models/vae/config.ts";
+
+export type BaseFamily = "sd15" | "sdxl";
+export type TextEncoderName = "text_encoder" | "text_encoder_2";
+/** The folders of a base model that hold weights; the first part of every buffer's name. */
+export type ComponentName = "unet" | "vae" | TextEncoderName;
+
+export interface TextEncoderPart {
+  readonly name: TextEncoderName;
+  readonly config: ClipTextConfig;
+  readonly tokenizer: ClipTokenizer;
+}
+
+/** Where one weight lies, under the name of its buffer: "unet.conv_in.weight". */
+export interface BaseWeight {
+  readonly shape: Shape;
+  readonly source: TensorSource & { readonly kind: "file" };
+}
+
+export interface BaseModel {
+  /** "mini", or the folder's own name. */
+  readonly name: string;
+  readonly folder: string;
+  readonly family: BaseFamily;
+  readonly unet: UnetConfig;
+  readonly vae: VaeConfig;
+  /** One for sd15, two for sdxl. */
+  readonly textEncoders: readonly TextEncoderPart[];
+  /** The noise that the base was trained with. */
+  readonly schedule: NoiseSchedule;
+  /** Whether an empty negative prompt is zeros instead of the encoding of "" (`force_zeros_for_empty_prompt`). */
+  readonly zerosForEmptyPrompt: boolean;
+  /** Pictures' sides are multiples of this, and latents are this many times smaller. */
+  readonly pixelsPerLatent: number;
+  /** The side that the base was made for, in pixels. */
+  readonly nativeResolutionPx: number;
+  readonly weights: ReadonlyMap<string, BaseWeight>;
+  /** SHA-256 over each component's weights and configuration, and over all of them. */
+  readonly hashes: Readonly<Partial<Record<ComponentName, string>>> & { readonly all: string };
+  /** What a person might want to know, such as keys that were not used. */
+  readonly notes: readonly string[];
+}
+
+/** Tokens in a caption, start and end included. */
+export function tokenCount(base: Pick<BaseModel, "textEncoders">): number {
+  return Math.min(...base.textEncoders.map(({ config }) => config.maxPositionEmbeddings));
+}
+
+/** Size of the text as the UNet sees it: width of each token, and of the pooled text where there is one. */
+export function textWidths(base: Pick<BaseModel, "unet" | "textEncoders">): { embeddings: number; pooled: number | undefined } {
+  const pooled = base.textEncoders.find(({ name }) => name === "text_encoder_2")?.config.projectionDim;
+  return { embeddings: base.unet.crossAttentionDim, pooled: base.unet.additionEmbed ? pooled : undefined };
+}

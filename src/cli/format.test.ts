@@ -1,0 +1,25 @@
+/** Durations, sizes and texts as a person reads them. */
+import { expect, test } from "vitest";
+import { countOf, cut, formatBytes, formatDuration, formatValue, wrapText } from "./format.ts";
+
+test("durations use the two largest units that matter", () => {
+  const ms = [430, 9900, 42_000, 59_700, 200_000, 3_600_000, 7_500_000, 90_000_000];
+  expect(ms.map(formatDuration)).toEqual(["0.4 s", "9.9 s", "42 s", "1 min 0 s", "3 min 20 s", "1 h 0 min", "2 h 5 min", "1 d 1 h"]);
+});
+
+test("sizes are powers of 1,000", () => {
+  expect([640, 12_300, 3_400_000, 340_000_000, 1_250_000_000].map(formatBytes)).toEqual(["640 bytes", "12 kB", "3.4 MB", "340 MB", "1.25 GB"]);
+});
+
+test("counts agree with their noun", () => {
+  expect([countOf(1, "picture"), countOf(1200, "picture"), countOf(2, "copy", "copies")]).toEqual(["1 picture", "1,200 pictures", "2 copies"]);
+});
+
+test("values are words: yes, none, lists", () => {
+  expect([true, null, [], ["a", 2], 1e-4, "x"].map(formatValue)).toEqual(["yes", "none", "none", "a, 2", "0.0001", "x"]);
+});
+
+test("a text is cut to its room, and wrapped between words", () => {
+  expect([cut("abcdef", 6), cut("abcdefg", 6)]).toEqual(["abcdef", "abcde…"]);
+  expect(wrapText("one two three four", 9, 2)).toBe("one two\n  three\n  four");
+});

@@ -1,0 +1,48 @@
+#!/usr/bin/env node
+/** The command line's entry: connects the process to `runCli`. */
+import { readFileSync } from "node:fs";
+import type { Terminal } from "./command.ts";
+import { runCli } from "./run.ts";
+
+const interrupt = new AbortController();
+// The first Ctrl-C asks the run to save itself; a second one ends the process at once.
+process.once("SIGINT", () => {
+  interrupt.abort();
+  process.once("SIGINT", () => process.exit(130));
+});
+process.once("SIGTERM", () => interrupt.abort());
+
+const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
+
+const isInteractive = process.stdout.isTTY && process.env.TERM !== "dumb";
+let hasStatus = false;
+/** Takes the status line away, so that what follows begins on a clean line. */
+function clearStatus(): void {
+  if (hasStatus) process.stdout.write("\r\u001b[2K");
+  hasStatus = false;
+}
+
+const terminal: Terminal = {
+  out(text) {
+    clearStatus();
+    process.stdout.write(`${text}\n`);
+  },
+  err(text) {
+    clearStatus();
+    process.stderr.write(`${text}\n`);
+  },
+  status(line) {
+    if (!isInteractive) return;
+    clearStatus();
+    process.stdout.write(line);
+    hasStatus = line !== "";
+  },
+  isInteractive,
+  // Read anew each time: windows are resized.
+  get columns() {
+    return process.stdout.columns || 100;
+  },
+  signal: interrupt.signal,
+};
+
+process.exitCode = await runCli(process.argv.slice(2), terminal, version);

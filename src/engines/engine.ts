@@ -1,0 +1,79 @@
+/**
+ * What an engine is: it holds buffers, compiles graphs and runs them. Everything below this interface knows nothing of
+ * diffusion; everything above knows nothing of devices.
+ */
+import type { DType, Graph, Shape } from "../graph/graph.ts";
+
+export type TensorData = Float32Array | Int32Array;
+
+/** What one node of hardware can do. Rates are measured by the engine on this machine, not looked up. */
+export interface DeviceProfile {
+  readonly engine: "ort" | "torch" | "webgpu";
+  /** The device's own name, e.g. "AMD EPYC (2 threads)". */
+  readonly name: string;
+  readonly memoryBytes: number;
+  readonly threads: number;
+  readonly dtypes: readonly DType[];
+  /** Rate of a large float32 matrix product. */
+  readonly flopsPerSecond: number;
+  /** Rate of an elementwise addition, bytes read and written. */
+  readonly bytesPerSecond: number;
+}
+
+/** Where a buffer's first contents come from. A file range is read by the engine itself, straight to where it is needed. */
+export type TensorSource =
+  | { readonly kind: "data"; readonly data: TensorData }
+  | { readonly kind: "zeros" }
+  | {
+      readonly kind: "file";
+      readonly path: string;
+      /** Absolute position of the first byte in the file. */
+      readonly offset: number;
+      readonly byteLength: number;
+      /** The safetensors name of the stored dtype: "F32", "F16", "BF16", ... */
+      readonly storedDtype: string;
+    };
+
+export interface BufferSpec {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly dtype: DType;
+}
+
+export interface EngineMemory {
+  /** Bytes in buffers now. */
+  readonly bufferBytes: number;
+  /** Resident memory of the process or device now, and the most it has been. */
+  readonly residentBytes: number;
+  readonly peakBytes: number;
+}
+
+/** A compiled graph. */
+export interface Executable {
+  /**
+   * Runs the graph once: feeds in, updates written to their buffers, fetches out. `feeds` must hold exactly the graph's feeds.
+   * A feed's array may be moved to the engine's thread; do not use it afterwards.
+   */
+  run(feeds: Readonly<Record<string, TensorData>>): Promise<Record<string, TensorData>>;
+  dispose(): Promise<void>;
+}
+
+export interface CompileOptions {
+  /** Shown in errors and profiles. */
+  readonly name: string;
+}
+
+export interface Engine {
+  readonly profile: DeviceProfile;
+  /** Makes a named buffer; refuses a name that exists. */
+  allocate(buffer: BufferSpec, source: TensorSource): Promise<void>;
+  /** Replaces a buffer's contents. */
+  write(name: string, data: TensorData): Promise<void>;
+  /** A copy of a buffer's contents. */
+  read(name: string): Promise<TensorData>;
+  free(name: string): Promise<void>;
+  /** Every buffer that the graph names must have been allocated with the same shape and dtype. */
+  compile(graph: Graph, options: CompileOptions): Promise<Executable>;
+  memory(): Promise<EngineMemory>;
+  dispose(): Promise<void>;
+}

@@ -1,0 +1,177 @@
+/** The CPU engine: float32 on ONNX Runtime, in a thread of its own. Needs nothing but npm. */
+import { formatType, type Graph, shapesEqual, sizeOf, type TensorType } from "../../graph/graph.ts";
+import type {
+  BufferSpec,
+  CompileOptions,
+  DeviceProfile,
+  Engine,
+  EngineMemory,
+  Executable,
+  TensorData,
+  TensorSource,
+} from "../engine.ts";
+import { countThreads, findMemoryBytes, nameDevice } from "./device.ts";
+import { lowerGraph } from "./lower.ts";
+import { measureRates } from "./measure.ts";
+import { ThreadClient, transferable } from "./thread-client.ts";
+
+export interface OrtEngine extends Engine {
+  /** Measures the rates in `profile`, which are 0 until then; a few tenths of a second. */
+  measureProfile(): Promise<DeviceProfile>;
+}
+
+/**
+ * Starts the CPU engine. Graphs may be float32 and int32; nodes run in the graph's order (see `prepareGraph`).
+ *
+ * @param options.threads processors to use; all that this process may use, if not given
+ * @throws UserError when ONNX Runtime has no library for this machine
+ * @example
+ * const engine = await createOrtEngine();
+ * await engine.allocate({ name: "w", shape: [2], dtype: "float32" }, { kind: "zeros" });
+ * const step = await engine.compile(graph, { name: "step" });
+ * const { loss } = await step.run({ x: new Float32Array([1, 2]) });
+ * await engine.dispose();
+ */
+export async function createOrtEngine(options: { readonly threads?: number } = {}): Promise<OrtEngine> {
+  const threads = options.threads ?? countThreads();
+  const thread = new ThreadClient({ threads });
+  await thread.call("memory", undefined); // Its library is loaded when it answers.
+  return new CpuEngine(thread, threads);
+}
+
+class CpuEngine implements OrtEngine {
+  readonly #thread: ThreadClient;
+  readonly #specs = new Map<string, BufferSpec>();
+  #profile: DeviceProfile;
+  #executables = 0;
+
+  constructor(thread: ThreadClient, threads: number) {
+    this.#thread = thread;
+    this.#profile = {
+      engine: "ort",
+      name: nameDevice(threads),
+      memoryBytes: findMemoryBytes(),
+      threads,
+      dtypes: ["float32", "int32"],
+      flopsPerSecond: 0,
+      bytesPerSecond: 0,
+    };
+  }
+
+  get profile(): DeviceProfile {
+    return this.#profile;
+  }
+
+  async measureProfile(): Promise<DeviceProfile> {
+    this.#profile = { ...this.#profile, ...(await measureRates(this)) };
+    return this.#profile;
+  }
+
+  async allocate(spec: BufferSpec, source: TensorSource): Promise<void> {
+    if (this.#specs.has(spec.name)) throw new Error(`ort: buffer ${spec.name} exists already`);
+    if (spec.dtype !== "float32" && spec.dtype !== "int32") {
+      throw new Error(`ort: buffer ${spec.name} is ${spec.dtype}; the CPU engine holds float32 and int32`);
+    }
+    if (source.kind === "data") needData(`buffer ${spec.name}`, spec, source.data);
+    this.#specs.set(spec.name, spec);
+    try {
+      await this.#thread.call("allocate", { spec, source });
+    } catch (error) {
+      this.#specs.delete(spec.name);
+      throw error;
+    }
+  }
+
+  async write(name: string, data: TensorData): Promise<void> {
+    needData(`buffer ${name}`, this.#spec(name), data);
+    await this.#thread.call("write", { name, data });
+  }
+
+  async read(name: string): Promise<TensorData> {
+    this.#spec(name);
+    return this.#thread.call("read", { name });
+  }
+
+  async free(name: string): Promise<void> {
+    this.#spec(name);
+    this.#specs.delete(name);
+    await this.#thread.call("free", { name });
+  }
+
+  async compile(graph: Graph, { name }: CompileOptions): Promise<Executable> {
+    this.#needBuffers(graph, name);
+    const feedTypes = new Map(graph.inputs.flatMap(({ attrs }) => (attrs.kind === "feed" ? [[attrs.name, attrs]] : [])));
+    const feedShapes = Object.fromEntries([...feedTypes].map(([feed, { shape }]) => [feed, shape]));
+    const model = { ...lowerGraph(graph), feedShapes };
+    const id = this.#executables++;
+    const thread = this.#thread;
+    await thread.call("compile", { id, name, model }, [model.bytes.buffer]);
+    let isDisposed = false;
+    return {
+      async run(feeds) {
+        if (isDisposed) throw new Error(`ort: ${name} was disposed of`);
+        needFeeds(name, feedTypes, feeds);
+        const read = Object.fromEntries(model.feeds.map((feed) => [feed, feeds[feed] as TensorData]));
+        return thread.call("run", { id, feeds: read }, transferable(Object.values(read)));
+      },
+      async dispose() {
+        if (isDisposed) return;
+        isDisposed = true;
+        await thread.call("release", { id });
+      },
+    };
+  }
+
+  memory(): Promise<EngineMemory> {
+    return this.#thread.call("memory", undefined);
+  }
+
+  dispose(): Promise<void> {
+    return this.#thread.close();
+  }
+
+  #spec(name: string): BufferSpec {
+    const spec = this.#specs.get(name);
+    if (!spec) throw new Error(`ort: there is no buffer ${name}`);
+    return spec;
+  }
+
+  #needBuffers(graph: Graph, name: string): void {
+    for (const { attrs } of graph.inputs) {
+      if (attrs.kind !== "buffer") continue;
+      const spec = this.#specs.get(attrs.name);
+      if (!spec) throw new Error(`ort: ${name} reads buffer ${attrs.name}, which was not allocated`);
+      if (!sameType(spec, attrs)) {
+        throw new Error(`ort: ${name} needs buffer ${attrs.name} as ${formatType(attrs)}, it is ${formatType(spec)}`);
+      }
+    }
+    for (const [buffer, value] of graph.updates) {
+      const spec = this.#specs.get(buffer);
+      if (!spec) throw new Error(`ort: ${name} updates buffer ${buffer}, which was not allocated`);
+      if (!sameType(spec, value)) {
+        throw new Error(`ort: ${name} updates buffer ${buffer} with ${formatType(value)}, it is ${formatType(spec)}`);
+      }
+    }
+  }
+}
+
+function sameType(a: TensorType, b: TensorType): boolean {
+  return a.dtype === b.dtype && shapesEqual(a.shape, b.shape);
+}
+
+function needData(what: string, type: TensorType, data: TensorData): void {
+  const wanted = type.dtype === "int32" ? "Int32Array" : "Float32Array";
+  if (data.constructor.name !== wanted || data.length !== sizeOf(type.shape)) {
+    throw new Error(`ort: ${what} is ${formatType(type)}, got ${data.constructor.name}(${data.length})`);
+  }
+}
+
+function needFeeds(name: string, types: ReadonlyMap<string, TensorType>, feeds: Readonly<Record<string, TensorData>>): void {
+  for (const [feed, type] of types) {
+    const data = feeds[feed];
+    if (!data) throw new Error(`ort: ${name} was run without feed ${feed} (${formatType(type)})`);
+    needData(`feed ${feed} of ${name}`, type, data);
+  }
+  const extra = Object.keys(feeds).find((feed) => !types.has(feed));
+  if (extra !== undefined) throw new Error(`ort: ${name} has no feed ${extra}; it has ${[...types.keys()].join(", ") || "none"}`);
+}

@@ -1,0 +1,55 @@
+/**
+ * Makes ONNX Runtime run a model's nodes in the order in which they were written, which is the order that memory was predicted for.
+ *
+ * It runs nodes in post-order of a depth-first walk that starts at the nodes whose outputs nothing reads, and goes from a node to those
+ * that made its inputs; among several it takes the one with the highest number first (`Graph::ReverseDFSFrom` and the
+ * constructor of `GraphViewer` in its sources). So nodes are numbered backwards, and wherever the walk would still
+ * leave our order, a tiny node that nothing reads pins it: the walk comes to the pins in the order of their numbers.
+ */
+import { create } from "@bufbuild/protobuf";
+import { NodeProtoSchema, type NodeProto } from "onnx-buf";
+
+/** A run of nodes that a walk from its last one visits in order: all that the last one needs and that is not in an earlier run. */
+interface Run {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** The nodes backwards, with pins among them. `nodes` must be in topological order. */
+export function numberForOrder(nodes: readonly NodeProto[]): readonly NodeProto[] {
+  const isRead = new Set(nodes.flatMap((node) => node.input));
+  const pinned = new Set(findRuns(nodes).map((run) => run.last));
+  const forward = nodes.flatMap((node, i) => {
+    const isLeaf = !node.output.some((name) => isRead.has(name));
+    return pinned.has(i) && !isLeaf ? [node, pinOf(node)] : [node];
+  });
+  return forward.toReversed();
+}
+
+/** Size reads no element, only the shape, and is done in a microsecond or less. */
+function pinOf(node: NodeProto): NodeProto {
+  const value = node.output.find((name) => name !== "") ?? "";
+  return create(NodeProtoSchema, { opType: "Size", name: `pin:${value}`, input: [value], output: [`pin:${value}`] });
+}
+
+/**
+ * Cuts the order into as few runs as this simple rule finds: a node swallows the runs whose last node it reads, from the latest
+ * back, as long as they lie one behind the other and it reads nothing else inside them (the walk would go there too early).
+ */
+function findRuns(nodes: readonly NodeProto[]): readonly Run[] {
+  const makerOf = new Map<string, number>();
+  const runs: Run[] = [];
+  nodes.forEach((node, i) => {
+    const makers = new Set(node.input.flatMap((name) => makerOf.get(name) ?? []));
+    let first = i;
+    for (let run = runs.at(-1); run && makers.has(run.last); run = runs.at(-1)) {
+      const { first: start, last } = run;
+      if ([...makers].some((maker) => maker >= start && maker < last)) break;
+      first = start;
+      runs.pop();
+    }
+    runs.push({ first, last: i });
+    for (const name of node.output) makerOf.set(name, i);
+  });
+  return runs;
+}

@@ -1,0 +1,157 @@
+/** Buffers and sessions of ONNX Runtime: what lives on the engine's thread. */
+import { InferenceSession, Tensor } from "onnxruntime-node";
+import { UserError } from "../../errors.ts";
+import { byteSizeOf, sizeOf, type Shape } from "../../graph/graph.ts";
+import type { BufferSpec, EngineMemory, TensorData, TensorSource } from "../engine.ts";
+import { readFileRange } from "./file-range.ts";
+import type { CompiledModel } from "./messages.ts";
+
+/**
+ * A buffer's tensor, made once and given to every session that reads it: ONNX Runtime works in the array itself. What a step writes
+ * goes to `spare`, because another node may still read the old contents, and the two change places after the run.
+ */
+interface Buffer {
+  readonly spec: BufferSpec;
+  current: Tensor;
+  spare: Tensor | undefined;
+}
+
+interface CompiledSession {
+  readonly name: string;
+  readonly model: Omit<CompiledModel, "bytes">;
+  readonly session: InferenceSession;
+}
+
+export class Runtime {
+  readonly #threads: number;
+  readonly #buffers = new Map<string, Buffer>();
+  readonly #sessions = new Map<number, CompiledSession>();
+  #peakBytes = 0;
+
+  constructor(threads: number) {
+    this.#threads = threads;
+  }
+
+  async allocate(spec: BufferSpec, source: TensorSource): Promise<undefined> {
+    const data = guardMemory(`for buffer ${spec.name} (${byteSizeOf(spec)} bytes)`, () => makeContents(spec, source));
+    this.#buffers.set(spec.name, { spec, current: tensorOf(await data, spec.shape), spare: undefined });
+    return undefined;
+  }
+
+  write(name: string, data: TensorData): undefined {
+    (this.#buffer(name).current.data as TensorData).set(data);
+  }
+
+  read(name: string): TensorData {
+    return (this.#buffer(name).current.data as TensorData).slice();
+  }
+
+  free(name: string): undefined {
+    const { current, spare } = this.#buffer(name);
+    this.#buffers.delete(name);
+    current.dispose();
+    spare?.dispose();
+  }
+
+  async compile(id: number, name: string, { bytes, ...model }: CompiledModel): Promise<undefined> {
+    const options = sessionOptions(this.#threads);
+    const session = await guardMemory(`to compile ${name}`, () => InferenceSession.create(bytes, options));
+    this.#sessions.set(id, { name, model, session });
+  }
+
+  async run(id: number, feeds: Readonly<Record<string, TensorData>>): Promise<Record<string, TensorData>> {
+    const compiled = this.#sessions.get(id);
+    if (!compiled) throw new Error(`internal: ort: session ${id} is not there`);
+    const { name, model, session } = compiled;
+    const given: Record<string, Tensor> = {};
+    for (const feed of model.feeds) given[`feed:${feed}`] = tensorOf(feeds[feed], model.feedShapes[feed]);
+    for (const buffer of model.buffers) given[`buffer:${buffer}`] = this.#buffer(buffer).current;
+    const wanted: Record<string, Tensor | null> = {};
+    for (const fetch of model.fetches) wanted[`fetch:${fetch}`] = null;
+    for (const update of model.updates) wanted[`update:${update}`] = this.#spare(update);
+    const results = await guardMemory(`to run ${name}`, () => session.run(given, wanted));
+    for (const update of model.updates) swap(this.#buffer(update));
+    return Object.fromEntries(model.fetches.map((fetch) => [fetch, results[`fetch:${fetch}`]?.data as TensorData]));
+  }
+
+  async release(id: number): Promise<undefined> {
+    const compiled = this.#sessions.get(id);
+    this.#sessions.delete(id);
+    await compiled?.session.release();
+  }
+
+  memory(): EngineMemory {
+    let bufferBytes = 0;
+    for (const { spec, spare } of this.#buffers.values()) bufferBytes += byteSizeOf(spec) * (spare ? 2 : 1);
+    const residentBytes = process.memoryUsage.rss();
+    // Kilobytes, of the whole process since its start.
+    this.#peakBytes = Math.max(this.#peakBytes, residentBytes, process.resourceUsage().maxRSS * 1024);
+    return { bufferBytes, residentBytes, peakBytes: this.#peakBytes };
+  }
+
+  async close(): Promise<undefined> {
+    for (const id of [...this.#sessions.keys()]) await this.release(id);
+    for (const name of [...this.#buffers.keys()]) this.free(name);
+  }
+
+  #buffer(name: string): Buffer {
+    const buffer = this.#buffers.get(name);
+    if (!buffer) throw new Error(`ort: buffer ${name} is not there any more`);
+    return buffer;
+  }
+
+  #spare(name: string): Tensor {
+    const buffer = this.#buffer(name);
+    buffer.spare ??= tensorOf(emptyArray(buffer.spec), buffer.spec.shape);
+    return buffer.spare;
+  }
+}
+
+function swap(buffer: Buffer): void {
+  const { current, spare } = buffer;
+  if (!spare) return;
+  buffer.current = spare;
+  buffer.spare = current;
+}
+
+function sessionOptions(threads: number): InferenceSession.SessionOptions {
+  return {
+    executionProviders: ["cpu"],
+    intraOpNumThreads: threads,
+    interOpNumThreads: 1,
+    executionMode: "sequential",
+    // The model is lowered as it shall run. ONNX Runtime's own passes would merge what was recomputed on purpose, and change the order.
+    graphOptimizationLevel: "disabled",
+    logSeverityLevel: 3,
+  };
+}
+
+function tensorOf(data: TensorData | undefined, shape: Shape | undefined): Tensor {
+  if (!data || !shape) throw new Error("internal: ort: a tensor needs data and a shape");
+  return data instanceof Float32Array ? new Tensor("float32", data, shape) : new Tensor("int32", data, shape);
+}
+
+function emptyArray({ shape, dtype }: BufferSpec): TensorData {
+  return dtype === "int32" ? new Int32Array(sizeOf(shape)) : new Float32Array(sizeOf(shape));
+}
+
+async function makeContents(spec: BufferSpec, source: TensorSource): Promise<TensorData> {
+  if (source.kind === "data") return source.data;
+  const data = emptyArray(spec);
+  if (source.kind === "file") await readFileRange(source, data, spec.name);
+  return data;
+}
+
+/** Turns "no memory" of any origin into something that a person can act on. */
+async function guardMemory<T>(purpose: string, act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    if (!/bad_alloc|allocat(e|ion).*(failed|memory)|failed to allocate|invalid typed array length/i.test(message)) throw error;
+    throw new UserError(`The CPU engine found no memory ${purpose}: ${message}`, {
+      fix: "Close other programs, or train with a smaller resolution, batch or model.",
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,45 @@
+/** Copies a graph node by node, letting a rule replace some: what most passes are made of. */
+import { Graph, inputsOf, type Node, type Value } from "./graph.ts";
+import type { OpName, Ops } from "./ops.ts";
+
+/** Returns the values that stand for a node's outputs in the new graph, or undefined to copy the node as it is. */
+export type RewriteRule = (node: Node, inputs: readonly Value[], out: Graph) => readonly Value[] | undefined;
+
+/**
+ * The copy, and where each old value went. Marks, fetches and updates are kept.
+ *
+ * @param order another topological order of the graph's nodes, for the copy to have
+ */
+export function rewrite(
+  graph: Graph,
+  rule: RewriteRule,
+  order: readonly Node[] = graph.nodes,
+): { graph: Graph; valueOf: (old: Value) => Value } {
+  const out = new Graph();
+  const mapped = new Map<Value, Value>();
+  const valueOf = (old: Value): Value => {
+    const value = mapped.get(old);
+    if (!value) throw new Error(`internal: rewrite: %${old.id} (${old.node.op}) is used before it is made`);
+    return value;
+  };
+  for (const node of order) {
+    const inputs = inputsOf(node).map(valueOf);
+    const outputs = out.marked(node, () => rule(node, inputs, out) ?? copyNode(node, inputs, out));
+    node.outputs.forEach((old, i) => {
+      const value = outputs[i];
+      if (value) mapped.set(old, value);
+    });
+  }
+  for (const [name, value] of graph.fetches) out.fetches.set(name, valueOf(value));
+  for (const [name, value] of graph.updates) out.updates.set(name, valueOf(value));
+  return { graph: out, valueOf };
+}
+
+/** Emits the same operator on other inputs, in the graph's present marks. */
+export function copyNode(node: Node, inputs: readonly Value[], out: Graph): readonly Value[] {
+  if (node.op === "Input") {
+    const { kind, name, shape, dtype } = node.attrs;
+    return [kind === "feed" ? out.feed(name, shape, dtype) : out.buffer(name, shape, dtype)];
+  }
+  return out.emit(node.op as OpName, inputs as unknown as Ops[OpName]["inputs"], node.attrs as Ops[OpName]["attrs"]);
+}

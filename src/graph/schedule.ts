@@ -1,0 +1,225 @@
+/** Liveness and order: how much memory a graph's activations take at each moment, and an order of its nodes that takes less. */
+import { byteSizeOf, type Graph, inputsOf, type Node, type Value } from "./graph.ts";
+import type { OpName } from "./ops.ts";
+import { rewrite } from "./rewrite.ts";
+
+export interface LivenessOptions {
+  /** Operators whose output is a view of their first input. Default: Reshape. */
+  readonly aliasing?: ReadonlySet<OpName>;
+  /** Operators that may write their first output over an input of the same size that nothing reads later. Default: none. */
+  readonly inPlace?: ReadonlySet<OpName>;
+}
+
+export interface Liveness {
+  /** Most bytes of activations alive at once: everything but feeds, buffers and constants. */
+  readonly peakBytes: number;
+  /** The node that runs then; undefined for a graph without activations. */
+  readonly peakNode: Node | undefined;
+  /** Bytes alive while each node of the order runs: its inputs and outputs, and all that later nodes, fetches and updates need. */
+  readonly curve: readonly number[];
+}
+
+const defaultAliasing: ReadonlySet<OpName> = new Set(["Reshape"]);
+
+/**
+ * Runs through the nodes and counts what is alive. Fetches and updates live to the end of the run.
+ *
+ * @param order the order in which the engine runs the nodes, if not the graph's
+ */
+export function measureLiveness(graph: Graph, order: readonly Node[] = graph.nodes, options: LivenessOptions = {}): Liveness {
+  const storage = new StorageTable(graph, order, options);
+  let peakBytes = 0;
+  let peakNode: Node | undefined;
+  const curve = order.map((node) => {
+    const bytes = storage.run(node);
+    if (bytes > peakBytes) [peakBytes, peakNode] = [bytes, node];
+    return bytes;
+  });
+  return { peakBytes, peakNode, curve };
+}
+
+/** One piece of memory; a value and its views share it. */
+interface Storage {
+  readonly bytes: number;
+  /** Reads still to come; held by an infinity for fetches and updates. */
+  readers: number;
+}
+
+/** Which memory each value is in, and how often it will still be read. */
+class StorageTable {
+  #liveBytes = 0;
+  readonly #storages = new Map<Value, Storage>();
+  readonly #reads = new Map<Value, number>();
+  readonly #aliasing: ReadonlySet<OpName>;
+  readonly #inPlace: ReadonlySet<OpName>;
+
+  constructor(graph: Graph, order: readonly Node[], { aliasing = defaultAliasing, inPlace = new Set() }: LivenessOptions) {
+    this.#aliasing = aliasing;
+    this.#inPlace = inPlace;
+    for (const node of order) {
+      for (const input of new Set(inputsOf(node))) this.#reads.set(input, (this.#reads.get(input) ?? 0) + 1);
+    }
+    for (const value of [...graph.fetches.values(), ...graph.updates.values()]) this.#reads.set(value, Infinity);
+    // A view's readers read the memory that it views, the view itself does not.
+    for (const node of order.toReversed()) {
+      const source = this.#sourceOf(node);
+      if (source) this.#reads.set(source, (this.#reads.get(source) ?? 1) - 1 + (this.#reads.get(node.outputs[0]) ?? 0));
+    }
+  }
+
+  #sourceOf(node: Node): Value | undefined {
+    return this.isView(node) ? inputsOf(node)[0] : undefined;
+  }
+
+  /** Bytes that running a node now would free, and would take. */
+  effectOf(node: Node): { frees: number; takes: number } {
+    const takes = isLeaf(node) || this.#sourceOf(node) ? 0 : node.outputs.reduce((sum, output) => sum + byteSizeOf(output), 0);
+    const dying = this.#sourceOf(node) ? [] : this.#dying(node);
+    return { takes, frees: dying.reduce((sum, storage) => sum + storage.bytes, 0) };
+  }
+
+  isView(node: Node): boolean {
+    return this.#aliasing.has(node.op);
+  }
+
+  /** Whether running a node now costs no memory: a view, or one that frees as much as it takes. */
+  isWorthRunning(node: Node): boolean {
+    const { frees, takes } = this.effectOf(node);
+    return this.isView(node) || (frees > 0 && frees >= takes);
+  }
+
+  #dying(node: Node): readonly Storage[] {
+    const reads = new Map<Storage, number>();
+    for (const input of new Set(inputsOf(node))) {
+      const storage = this.#storages.get(input);
+      if (storage) reads.set(storage, (reads.get(storage) ?? 0) + 1);
+    }
+    return [...reads].flatMap(([storage, count]) => (storage.readers === count ? [storage] : []));
+  }
+
+  /** Runs a node; returns the bytes alive while it does. */
+  run(node: Node): number {
+    const source = this.#sourceOf(node);
+    const viewed = source && this.#storages.get(source);
+    if (viewed) this.#storages.set(node.outputs[0], viewed);
+    if (source || isLeaf(node)) return this.#liveBytes;
+    const dying = this.#dying(node);
+    const [first] = node.outputs;
+    const reused = this.#inPlace.has(node.op) ? dying.find((storage) => storage.bytes === byteSizeOf(first)) : undefined;
+    for (const output of node.outputs) {
+      const bytes = byteSizeOf(output);
+      this.#storages.set(output, { bytes, readers: this.#reads.get(output) ?? 0 });
+      if (!(output === first && reused)) this.#liveBytes += bytes;
+    }
+    const during = this.#liveBytes;
+    this.#consumeInputs(node);
+    for (const storage of dying) if (storage !== reused) this.#liveBytes -= storage.bytes;
+    // An output that nothing reads goes at once.
+    for (const output of node.outputs) if (!this.#reads.get(output)) this.#liveBytes -= byteSizeOf(output);
+    return during;
+  }
+
+  #consumeInputs(node: Node): void {
+    for (const input of new Set(inputsOf(node))) {
+      const storage = this.#storages.get(input);
+      if (storage) storage.readers -= 1;
+    }
+  }
+}
+
+function isLeaf(node: Node): boolean {
+  return node.op === "Input" || node.op === "Constant";
+}
+
+/**
+ * A copy of the graph with its nodes in an order that takes less memory, or as much: a node that frees at least what it takes (a weight
+ * gradient, an optimizer step) runs as soon as its inputs are there, and one that only takes memory runs just before it is read.
+ * The order is a heuristic's; it is never worse than the given one by `measureLiveness`.
+ */
+export function scheduleForMemory(graph: Graph, options: LivenessOptions = {}): Graph {
+  const candidates = [
+    graph.nodes,
+    releaseEarly(graph, graph.nodes, options),
+    releaseEarly(graph, startLate(graph, options), options),
+  ];
+  const rated = candidates.map((order) => {
+    const { peakBytes, curve } = measureLiveness(graph, order, options);
+    return { order, peakBytes, total: curve.reduce((sum, bytes) => sum + bytes, 0) };
+  });
+  const best = rated.reduce((a, b) =>
+    b.peakBytes < a.peakBytes || (b.peakBytes === a.peakBytes && b.total < a.total) ? b : a,
+  );
+  return best.order === graph.nodes ? graph : rewrite(graph, () => undefined, best.order).graph;
+}
+
+/** The given order, but nodes that free at least what they take come as soon as they can. */
+function releaseEarly(graph: Graph, order: readonly Node[], options: LivenessOptions): readonly Node[] {
+  const storage = new StorageTable(graph, order, options);
+  const readersOf = findReaders(order);
+  const missing = new Map(order.map((node) => [node, makersOf(node).length]));
+  // Inputs and constants take no memory: they come first, and nothing waits for them.
+  const result = order.filter(isLeaf);
+  const done = new Set(result);
+  const run = (node: Node): void => {
+    done.add(node);
+    result.push(node);
+    storage.run(node);
+    for (const reader of readersOf.get(node) ?? []) missing.set(reader, (missing.get(reader) ?? 0) - 1);
+  };
+  /** Nodes worth running at once: readers of `node`, which may be ready now, and of its inputs, of which one may be the last now. */
+  const releasedBy = (node: Node): readonly Node[] =>
+    [node, ...makersOf(node)]
+      .flatMap((maker) => readersOf.get(maker) ?? [])
+      .filter((reader) => !done.has(reader) && missing.get(reader) === 0 && storage.isWorthRunning(reader));
+  for (const node of order) {
+    const worklist = [node];
+    for (let next = worklist.pop(); next; next = worklist.pop()) {
+      if (done.has(next)) continue;
+      run(next);
+      worklist.push(...releasedBy(next));
+    }
+  }
+  // Views ran early to let others run; where they stand makes no difference to memory, and beside their readers they read better.
+  return placeLate(result, new Set(result.filter((node) => storage.isView(node))));
+}
+
+/** The nodes that made a node's inputs, without leaves. */
+function makersOf(node: Node): readonly Node[] {
+  return [...new Set(inputsOf(node).map((input) => input.node))].filter((maker) => !isLeaf(maker));
+}
+
+/** The given order, but nodes that free nothing come just before their first reader. */
+function startLate(graph: Graph, options: LivenessOptions): readonly Node[] {
+  const storage = new StorageTable(graph, graph.nodes, options);
+  const delayed = new Set<Node>();
+  for (const node of graph.nodes) {
+    const { frees, takes } = storage.effectOf(node);
+    storage.run(node);
+    if (frees === 0 && takes > 0) delayed.add(node);
+  }
+  return placeLate(graph.nodes, delayed);
+}
+
+/** The given order, but the nodes of `delayed` come just before their first readers. */
+function placeLate(order: readonly Node[], delayed: ReadonlySet<Node>): readonly Node[] {
+  const waiting = new Set(delayed);
+  const result: Node[] = [];
+  const place = (root: Node): void => {
+    const stack = [root];
+    for (let node = stack.at(-1); node; node = stack.at(-1)) {
+      const input = inputsOf(node).find(({ node: maker }) => waiting.delete(maker));
+      if (input) stack.push(input.node);
+      else result.push(...stack.splice(-1));
+    }
+  };
+  for (const node of order) if (!waiting.has(node)) place(node);
+  // What nothing reads: fetches, updates.
+  for (const node of delayed) if (waiting.delete(node)) place(node);
+  return result;
+}
+
+function findReaders(order: readonly Node[]): ReadonlyMap<Node, readonly Node[]> {
+  const readers = new Map<Node, Node[]>(order.map((node) => [node, []]));
+  for (const node of order) for (const maker of makersOf(node)) readers.get(maker)?.push(node);
+  return readers;
+}

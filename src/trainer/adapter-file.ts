@@ -1,0 +1,131 @@
+/** The trained adapter as the file that other programs load, and an adapter file as what a run begins with. */
+import { readFileSync } from "node:fs";
+import { dirname } from "node:path";
+import type { BaseModel } from "../checkpoints/base.ts";
+import { UserError } from "../errors.ts";
+import { type AdapterModule, writeAdapter } from "../lora/file.ts";
+import { adapterBufferNames, adapterShapes } from "../lora/inject.ts";
+import { type AdapterMetadata, countTags } from "../lora/metadata.ts";
+import { readAdapter } from "../lora/read.ts";
+import type { AdapterTarget } from "../lora/targets.ts";
+import type { TrainPlan, TrainSettings } from "../planner/plan.ts";
+import type { StateTensor } from "./checkpoint.ts";
+import type { AdapterWeights } from "./network.ts";
+import type { RunPictures } from "./pictures.ts";
+
+/** Of this package. */
+export const version = (JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string }).version;
+
+export interface AdapterFacts {
+  readonly plan: TrainPlan;
+  readonly settings: TrainSettings;
+  readonly base: BaseModel;
+  readonly targets: readonly AdapterTarget[];
+  readonly run: RunPictures;
+}
+
+/**
+ * Writes the adapter of a step in Kohya's naming, float16. Its bytes depend on the plan and the numbers alone: the date is the plan's.
+ *
+ * @throws UserError when a number is not finite, or nothing in it changes the base
+ */
+export async function writeTrainedAdapter(
+  path: string,
+  facts: AdapterFacts,
+  tensors: ReadonlyMap<string, StateTensor>,
+  step: number,
+  epoch: number,
+): Promise<void> {
+  const { settings, base, targets } = facts;
+  const { rank, alpha } = settings;
+  const modules = targets.map((target): AdapterModule => {
+    const names = adapterBufferNames(target);
+    const shapes = adapterShapes(target.weightShape, rank);
+    const matrix = (name: string, shape: readonly number[]) => ({ shape, data: tensors.get(name)?.data ?? new Float32Array() });
+    return { path: target.path, rank, alpha, down: matrix(names.down, shapes.down), up: matrix(names.up, shapes.up) };
+  });
+  await writeAdapter(path, { modules, base, metadata: describe(facts, step, epoch), dtype: "float16" });
+}
+
+function describe({ plan, settings, base, run }: AdapterFacts, step: number, epoch: number): AdapterMetadata {
+  const trained = run.pictures.filter(({ isHeldOut }) => !isHeldOut);
+  const perEpoch = trained.reduce((sum, { item }) => sum + item.repeats, 0);
+  const date = new Date(plan.createdAt);
+  return {
+    name: settings.name,
+    version,
+    base: { name: base.name },
+    predictionType: settings.predictionType,
+    widthPx: settings.resolutionPx,
+    heightPx: settings.resolutionPx,
+    ...(settings.trigger === null ? {} : { triggerWord: settings.trigger }),
+    startedAt: date,
+    savedAt: date,
+    training: {
+      step,
+      totalSteps: settings.steps,
+      epoch,
+      totalEpochs: Math.ceil((settings.steps * settings.batch * settings.accumulation) / perEpoch),
+      seed: settings.seed,
+      batchSize: settings.batch,
+      gradientAccumulationSteps: settings.accumulation,
+      learningRate: settings.learningRate,
+      textEncoderLearningRate: settings.textEncoderLearningRate > 0 ? settings.textEncoderLearningRate : undefined,
+      optimizer: "AdamW",
+      learningRateSchedule: settings.schedule,
+      warmupSteps: settings.warmupSteps,
+      maxGradNorm: settings.maxGradNorm,
+      minSnrGamma: settings.minSnrGamma > 0 ? settings.minSnrGamma : undefined,
+      noiseOffset: settings.noiseOffset > 0 ? settings.noiseOffset : undefined,
+      captionDropout: settings.captionDropout,
+    },
+    dataset: {
+      pictures: trained.length,
+      folders: countFolders(run, settings.name),
+      tags: { [settings.name]: countTags(trained.map(({ caption }) => caption)) },
+      buckets: run.buckets.map((bucket, i) => ({ ...bucket, pictures: trained.filter(({ bucketIndex }) => bucketIndex === i).length })),
+    },
+  };
+}
+
+/** Pictures by the folder they lie in; those of the dataset's own folder under the run's name, which holds no path of the machine. */
+function countFolders(run: RunPictures, name: string): Record<string, { repeats: number; pictures: number }> {
+  const folders: Record<string, { repeats: number; pictures: number }> = {};
+  for (const { item, isHeldOut } of run.pictures) {
+    if (isHeldOut) continue;
+    const inside = dirname(item.name);
+    const key = inside === "." ? name : inside;
+    folders[key] = { repeats: item.repeats, pictures: (folders[key]?.pictures ?? 0) + 1 };
+  }
+  return folders;
+}
+
+/**
+ * What a run that goes on from an adapter file begins with.
+ *
+ * @throws UserError when its rank or layers are not the plan's
+ */
+export async function readInitialAdapter(
+  path: string,
+  base: BaseModel,
+  targets: readonly AdapterTarget[],
+  { rank, alpha }: TrainSettings,
+): Promise<ReadonlyMap<string, AdapterWeights>> {
+  const { modules } = await readAdapter(path, base);
+  const known = new Set(targets.map((target) => target.path));
+  const weights = new Map<string, AdapterWeights>();
+  for (const module of modules) {
+    if (!known.has(module.path)) {
+      throw new UserError(`${path} has an adapter on ${module.path}, which this run does not train.`, {
+        fix: "Choose the --targets that the adapter was trained with.",
+      });
+    }
+    if (module.rank !== rank) {
+      throw new UserError(`${path} has rank ${module.rank}, but this run trains rank ${rank}.`, { fix: `Give --rank ${module.rank}.` });
+    }
+    // The same change of the base at the plan's alpha.
+    const scale = module.alpha / alpha;
+    weights.set(module.path, { down: module.down.data, up: scale === 1 ? module.up.data : module.up.data.map((value) => value * scale) });
+  }
+  return weights;
+}

@@ -1,0 +1,124 @@
+/** Saves what a run needs to go on, complete or not at all, and reads it back. */
+import { randomBytes } from "node:crypto";
+import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { UserError } from "../errors.ts";
+import { explainWriteError, writeFileAtomically } from "../formats/atomic.ts";
+import { openSafetensors, readTensor, writeSafetensors } from "../formats/safetensors.ts";
+import type { Shape } from "../graph/graph.ts";
+import type { Losses, Validation } from "./events.ts";
+import { type RunPaths, stepName } from "./run-folder.ts";
+
+/** A tensor of the run's state under its buffer's name: a trained parameter, or one of AdamW's two moments of it. */
+export interface StateTensor {
+  readonly name: string;
+  readonly shape: Shape;
+  readonly data: Float32Array;
+}
+
+/** state.json */
+export interface RunState {
+  readonly version: 1;
+  /** Steps done. */
+  readonly step: number;
+  /** Length of events.jsonl when the checkpoint was taken; what lies behind it is superseded when the run goes on from here. */
+  readonly eventsBytes: number;
+  /** Of the pictures, captions and buckets that the run is on. */
+  readonly datasetHash: string;
+  readonly baseLosses: Losses | null;
+  readonly validations: readonly Validation[];
+  /** Preview sheets made so far. */
+  readonly sheets: readonly { readonly step: number; readonly path: string }[];
+}
+
+export interface Checkpoint {
+  readonly state: RunState;
+  readonly tensors: ReadonlyMap<string, StateTensor>;
+}
+
+/** Thrown instead of writing a value that is not a number. */
+export class NonFiniteError extends Error {
+  override readonly name = "NonFiniteError";
+}
+
+/** @throws NonFiniteError naming the first tensor that holds a value that is not finite */
+export function refuseNonFinite(tensors: Iterable<StateTensor>): void {
+  for (const { name, data } of tensors) {
+    const index = data.findIndex((value) => !Number.isFinite(value));
+    if (index >= 0) throw new NonFiniteError(`${name} holds ${data[index]} at position ${index}`);
+  }
+}
+
+/**
+ * Writes `checkpoints/step-NNNNNN/`: optimizer.safetensors (exact float32 parameters and moments), adapter.safetensors (the usable
+ * adapter, by `writeAdapter`) and state.json. The folder gets its name when all of it is on disk.
+ *
+ * @throws NonFiniteError; UserError when the disk refuses
+ * @returns the folder
+ */
+export async function writeCheckpoint(
+  paths: RunPaths,
+  state: RunState,
+  tensors: readonly StateTensor[],
+  writeAdapter: (path: string) => Promise<void>,
+): Promise<string> {
+  refuseNonFinite(tensors);
+  const folder = join(paths.checkpoints, stepName(state.step));
+  const temporary = join(paths.checkpoints, `.${stepName(state.step)}.${randomBytes(4).toString("hex")}`);
+  try {
+    await mkdir(temporary);
+    const list = tensors.map((tensor) => ({ ...tensor, dtype: "F32" }) as const);
+    await writeSafetensors(join(temporary, "optimizer.safetensors"), list, { step: String(state.step) });
+    await writeAdapter(join(temporary, "adapter.safetensors"));
+    const json = `${JSON.stringify(state, undefined, 2)}\n`;
+    await writeFileAtomically(join(temporary, "state.json"), (write) => write(Buffer.from(json)));
+    await rm(folder, { recursive: true, force: true });
+    await rename(temporary, folder);
+    await syncFolder(paths.checkpoints);
+    return folder;
+  } catch (error) {
+    await rm(temporary, { recursive: true, force: true }).catch(() => undefined); // The first error is the one that matters.
+    throw explainWriteError(error, folder);
+  }
+}
+
+/** So that a power cut cannot lose the new name. */
+async function syncFolder(folder: string): Promise<void> {
+  if (process.platform === "win32") return;
+  const handle = await open(folder, "r");
+  try {
+    await handle.sync();
+  } catch {
+    // Some network file systems know no fsync of a folder.
+  } finally {
+    await handle.close();
+  }
+}
+
+/** @throws UserError when it is damaged */
+export async function readCheckpoint(paths: RunPaths, step: number): Promise<Checkpoint> {
+  const folder = join(paths.checkpoints, stepName(step));
+  const file = await openSafetensors(join(folder, "optimizer.safetensors"));
+  const tensors = new Map<string, StateTensor>();
+  for (const [name, { shape }] of file.tensors) tensors.set(name, { name, shape, data: await readTensor(file, name) });
+  return { state: await readState(folder), tensors };
+}
+
+async function readState(folder: string): Promise<RunState> {
+  const path = join(folder, "state.json");
+  try {
+    const state = JSON.parse(await readFile(path, "utf8")) as Partial<RunState>;
+    if (state.version === 1 && Number.isInteger(state.step) && Number.isInteger(state.eventsBytes)) return state as RunState;
+  } catch (error) {
+    throw new UserError(`${path} cannot be read: ${(error as Error).message}.`, { fix: `Remove ${folder} to go on from the one before.`, cause: error });
+  }
+  throw new UserError(`${path} is of another version of Gesso.`, { fix: `Remove ${folder} to go on from the one before.` });
+}
+
+/** Whether a checkpoint of this step is there. */
+export async function hasCheckpoint(paths: RunPaths, step: number): Promise<boolean> {
+  return stat(join(paths.checkpoints, stepName(step), "state.json")).then(
+    () => true,
+    () => false,
+  );
+}

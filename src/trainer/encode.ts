@@ -1,0 +1,173 @@
+/** Encodes every picture and caption once, before the first step; what was encoded before comes from the disk. */
+import { buildTextEncoding, buildVaeEncoding } from "../checkpoints/conditioning.ts";
+import { type BaseModel, textWidths, tokenCount } from "../checkpoints/base.ts";
+import { hashFile, makeCacheKey, type TensorCache } from "../dataset/cache.ts";
+import { loadPicture } from "../dataset/pixels.ts";
+import type { Executable } from "../engines/engine.ts";
+import { UserError } from "../errors.ts";
+import { findEosRows } from "../models/clip/model.ts";
+import type { TrainSettings } from "../planner/plan.ts";
+import type { RunPicture } from "./pictures.ts";
+import type { WeightStore } from "./weights.ts";
+
+/** A picture as the UNet is given it. */
+export interface EncodedPicture {
+  /** [C, h, w], scaled. */
+  readonly latents: Float32Array;
+  /** [h, w] in 0..1: how much each latent pixel counts. */
+  readonly mask: Float32Array | undefined;
+  /** SDXL's six numbers: original height and width, top and left of the crop, height and width. */
+  readonly timeIds: Float32Array;
+}
+
+/** A caption as the UNet is given it. */
+export interface EncodedText {
+  /** [L, D] */
+  readonly textEmbeddings: Float32Array;
+  /** [P], for SDXL. */
+  readonly pooled: Float32Array | undefined;
+}
+
+export interface Encoder {
+  picture(picture: RunPicture, flip: boolean): Promise<EncodedPicture>;
+  text(caption: string): Promise<EncodedText>;
+  /** How many were found on disk and how many were made. */
+  readonly counts: { cached: number; made: number };
+  dispose(): Promise<void>;
+}
+
+/** Changes when what is stored, or how it is made, changes. */
+const CACHE_VERSION = 1;
+
+/**
+ * @param cache keyed by content, model and placement, so that it is valid across runs
+ * @example const encoder = createEncoder({ base, weights, cache, settings }); await encoder.text("a fox");
+ */
+export function createEncoder(options: {
+  readonly base: BaseModel;
+  readonly weights: WeightStore;
+  readonly cache: TensorCache;
+  readonly settings: Pick<TrainSettings, "alphaAsMask">;
+}): Encoder {
+  const { base, cache } = options;
+  const counts = { cached: 0, made: 0 };
+  const executables = new Map<string, Promise<Executable>>();
+  const compile = (name: string, build: () => ReturnType<typeof buildTextEncoding>): Promise<Executable> => {
+    const known = executables.get(name) ?? options.weights.compile(build(), name);
+    executables.set(name, known);
+    return known;
+  };
+
+  const makePicture = async (picture: RunPicture, flip: boolean) => {
+    const { widthPx, heightPx } = picture.bucket;
+    const loaded = await loadPicture(picture.item, picture.bucket, { flip, alphaAsMask: options.settings.alphaAsMask });
+    const run = await compile(`vae encoder ${widthPx}x${heightPx}`, () => buildVaeEncoding(base, 1, heightPx, widthPx));
+    const latents = requireFloats((await run.run({ pixels: loaded.pixels })).latents, "latents");
+    refuseDamagedLatents(picture, latents);
+    const [h, w] = [heightPx / base.pixelsPerLatent, widthPx / base.pixelsPerLatent];
+    const timeIds = Float32Array.from([...loaded.originalSize, ...loaded.cropTopLeft, ...loaded.targetSize]);
+    const shapes = { latents: { shape: [base.vae.latentChannels, h, w], data: latents }, timeIds: { shape: [6], data: timeIds } };
+    const mask = loaded.mask && averagePool(loaded.mask, heightPx, widthPx, base.pixelsPerLatent);
+    return mask ? { ...shapes, mask: { shape: [h, w], data: mask } } : shapes;
+  };
+
+  const makeText = async (ids: readonly Int32Array[]) => {
+    const run = await compile("text encoders", () => buildTextEncoding(base, 1));
+    const { textEmbeddings, pooled } = await run.run(textFeeds(base, ids));
+    const widths = textWidths(base);
+    const shape = [tokenCount(base), widths.embeddings];
+    const entry = { textEmbeddings: { shape, data: requireFloats(textEmbeddings, "textEmbeddings") } };
+    return widths.pooled === undefined ? entry : { ...entry, pooled: { shape: [widths.pooled], data: requireFloats(pooled, "pooled") } };
+  };
+
+  const remember = async <T extends Parameters<TensorCache["put"]>[1]>(key: string, make: () => Promise<T>) => {
+    const known = await cache.get(key);
+    if (known) {
+      counts.cached++;
+      return known;
+    }
+    const made = await make();
+    counts.made++;
+    await cache.put(key, made);
+    return made;
+  };
+
+  return {
+    counts,
+    async picture(picture, flip) {
+      const { bucket, hash, item } = picture;
+      const maskHash = item.maskPath === undefined ? null : await hashFile(item.maskPath);
+      const key = makeCacheKey({
+        version: CACHE_VERSION,
+        picture: hash,
+        mask: maskHash,
+        alphaAsMask: options.settings.alphaAsMask,
+        bucket: [bucket.widthPx, bucket.heightPx],
+        flip,
+        vae: base.hashes.vae ?? base.hashes.all,
+      });
+      const entry = await remember(key, () => makePicture(picture, flip));
+      return { latents: tensorOf(entry, "latents"), timeIds: tensorOf(entry, "timeIds"), mask: entry.mask?.data };
+    },
+    async text(caption) {
+      const ids = tokenise(base, caption);
+      const encoders = base.textEncoders.map(({ name }) => base.hashes[name] ?? base.hashes.all);
+      const key = makeCacheKey({ version: CACHE_VERSION, ids: ids.map((row) => [...row]), encoders });
+      const entry = await remember(key, () => makeText(ids));
+      return { textEmbeddings: tensorOf(entry, "textEmbeddings"), pooled: entry.pooled?.data };
+    },
+    async dispose() {
+      for (const executable of executables.values()) await (await executable).dispose();
+      executables.clear();
+    },
+  };
+}
+
+/** Token ids of a caption for each text encoder. */
+export function tokenise(base: Pick<BaseModel, "textEncoders">, caption: string): readonly Int32Array[] {
+  const length = tokenCount(base);
+  return base.textEncoders.map(({ tokenizer }) => tokenizer.encode(caption).ids.slice(0, length));
+}
+
+/** Feeds of `textConditioning` for a batch of token ids, one array of B rows for each encoder. */
+export function textFeeds(base: Pick<BaseModel, "textEncoders">, ids: readonly Int32Array[]): Record<string, Int32Array> {
+  const length = tokenCount(base);
+  return Object.fromEntries(
+    base.textEncoders.flatMap(({ name, config }, i) => {
+      const rows = ids[i] ?? new Int32Array();
+      const inputIds = [`inputIds.${name}`, rows] as const;
+      return config.projectionDim === undefined ? [inputIds] : [inputIds, [`eosRows.${name}`, findEosRows(rows, length, config)] as const];
+    }),
+  );
+}
+
+function tensorOf(entry: Readonly<Record<string, { readonly data: Float32Array }>>, name: string): Float32Array {
+  const tensor = entry[name];
+  if (!tensor) throw new Error(`encode: ${name} needed, got ${Object.keys(entry).join(", ")}`);
+  return tensor.data;
+}
+
+export function requireFloats(data: unknown, name: string): Float32Array {
+  if (data instanceof Float32Array) return data;
+  throw new Error(`fetch ${name}: float32 needed, got ${data === undefined ? "nothing" : typeof data}`);
+}
+
+function refuseDamagedLatents({ item }: RunPicture, latents: Float32Array): void {
+  if (latents.every((value) => Number.isFinite(value))) return;
+  throw new UserError(`The VAE gives numbers that are not finite for ${item.path}.`, {
+    fix: "The VAE's weights are damaged, or its float16 version overflows: use the full-precision one.",
+  });
+}
+
+/** Mean of every `size` x `size` square: a mask at the resolution of latents. */
+function averagePool(mask: Float32Array, height: number, width: number, size: number): Float32Array {
+  const [h, w] = [height / size, width / size];
+  const out = new Float32Array(h * w);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const at = Math.floor(y / size) * w + Math.floor(x / size);
+      out[at] = (out[at] ?? 0) + (mask[y * width + x] ?? 0) / (size * size);
+    }
+  }
+  return out;
+}

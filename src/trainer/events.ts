@@ -1,0 +1,71 @@
+/** What a run tells while it goes on: for the terminal, the studio and tests alike, and as lines of events.jsonl. */
+
+/** Mean losses at fixed noise and timesteps. */
+export interface Losses {
+  readonly train: number;
+  /** Null when no picture is held out. */
+  readonly heldOut: number | null;
+}
+
+export interface Validation extends Losses {
+  readonly step: number;
+  /** The base model's own losses, before the first step. */
+  readonly base: Losses;
+  /** Held-out loss over the base model's; of the training pictures when none is held out. Below 1 is better than the base. */
+  readonly ratio: number;
+}
+
+export type TrainEvent =
+  | {
+      readonly type: "start";
+      readonly name: string;
+      readonly runFolder: string;
+      /** Steps done already: above 0 when a run goes on. */
+      readonly step: number;
+      readonly steps: number;
+      readonly pictures: number;
+      /** Names of the pictures that are only measured on. */
+      readonly heldOut: readonly string[];
+      readonly buckets: readonly { readonly widthPx: number; readonly heightPx: number; readonly pictures: number }[];
+      readonly layers: number;
+      readonly trainedParameters: number;
+      readonly device: string;
+    }
+  /** Preparation going on; not kept in events.jsonl. */
+  | { readonly type: "progress"; readonly phase: "base" | "latents" | "captions" | "compile" | "preview"; readonly done: number; readonly total: number }
+  | {
+      readonly type: "step";
+      readonly step: number;
+      readonly epoch: number;
+      /** Weighted, over all pictures of the step. */
+      readonly loss: number;
+      readonly lr: number;
+      readonly gradNorm: number;
+      readonly durationMs: number;
+      /** Resident memory of this process. */
+      readonly memoryBytes: number;
+    }
+  | ({ readonly type: "validation" } & Validation)
+  | { readonly type: "sample"; readonly step: number; readonly path: string }
+  | { readonly type: "checkpoint"; readonly step: number; readonly path: string }
+  | { readonly type: "warning"; readonly message: string }
+  /** The run was asked to stop and has saved itself; it can be gone on with. */
+  | { readonly type: "stopped"; readonly step: number; readonly runFolder: string; readonly checkpoint: string | null }
+  | {
+      readonly type: "done";
+      readonly path: string;
+      readonly step: number;
+      readonly reason: string;
+      readonly ratio: number | null;
+      readonly report: string;
+    }
+  | {
+      readonly type: "failed";
+      readonly step: number;
+      readonly message: string;
+      readonly fix: string;
+      /** Names of the pictures in the batch. */
+      readonly pictures: readonly string[];
+      /** The last good checkpoint, or null when there is none. */
+      readonly checkpoint: string | null;
+    };

@@ -1,0 +1,135 @@
+/** A run on disk: its plan, its event log, its checkpoints. Each file is complete or absent. */
+import { constants } from "node:fs";
+import { mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { UserError } from "../errors.ts";
+import { explainWriteError, writeFileAtomically } from "../formats/atomic.ts";
+import type { TrainPlan } from "../planner/plan.ts";
+import type { TrainEvent } from "./events.ts";
+
+export interface RunPaths {
+  readonly folder: string;
+  readonly plan: string;
+  readonly events: string;
+  readonly checkpoints: string;
+  readonly samples: string;
+  readonly report: string;
+  readonly result: string;
+}
+
+export function runPaths(folder: string, name: string): RunPaths {
+  return {
+    folder,
+    plan: join(folder, "plan.json"),
+    events: join(folder, "events.jsonl"),
+    checkpoints: join(folder, "checkpoints"),
+    samples: join(folder, "samples"),
+    report: join(folder, "report.html"),
+    result: join(folder, `${name}.safetensors`),
+  };
+}
+
+/** "step-000100" */
+export function stepName(step: number): string {
+  return `step-${String(step).padStart(6, "0")}`;
+}
+
+/**
+ * Makes the folders and writes the plan.
+ *
+ * @throws UserError when a run lies there already, or the disk refuses
+ */
+export async function createRun(plan: TrainPlan): Promise<RunPaths> {
+  const paths = runPaths(plan.runFolder.value, plan.name.value);
+  if (await exists(paths.plan)) {
+    throw new UserError(`There is a run in ${paths.folder} already.`, {
+      fix: `Go on with it (gesso train --resume ${paths.folder}), or choose another --name.`,
+    });
+  }
+  await makeFolders(paths);
+  const json = `${JSON.stringify(plan, undefined, 2)}\n`;
+  await writeFileAtomically(paths.plan, (write) => write(Buffer.from(json)));
+  return paths;
+}
+
+export async function makeFolders(paths: RunPaths): Promise<void> {
+  for (const folder of [paths.folder, paths.checkpoints, paths.samples]) {
+    await mkdir(folder, { recursive: true }).catch((error: unknown) => {
+      throw explainWriteError(error, folder);
+    });
+  }
+}
+
+/** @throws UserError when there is no run in the folder, or its plan is of another version or damaged */
+export async function readPlan(folder: string): Promise<TrainPlan> {
+  const path = join(folder, "plan.json");
+  const text = await readFile(path, "utf8").catch((error: unknown) => {
+    throw new UserError(`There is no run in ${folder}: ${path} is missing.`, { fix: "Give the folder of a run, such as runs/NAME.", cause: error });
+  });
+  const plan = parsePlan(text);
+  if (!plan) throw new UserError(`${path} is not a plan that this version of Gesso can read.`, { fix: "Start the run again." });
+  return plan;
+}
+
+function parsePlan(text: string): TrainPlan | undefined {
+  try {
+    const json = JSON.parse(text) as Partial<TrainPlan>;
+    return json.version === 1 && json.name && json.steps && json.runFolder ? (json as TrainPlan) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export interface EventLog {
+  append(event: TrainEvent): Promise<void>;
+  /** Bytes written so far, once they are safe on disk. */
+  flush(): Promise<number>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens events.jsonl to append to. Whatever lies behind `bytes` is cut off: what a run did after its last checkpoint did not
+ * happen, for it is done again.
+ */
+export async function openEventLog(path: string, bytes: number): Promise<EventLog> {
+  // Not the append mode, in which Windows does not let a file be cut.
+  const file = await open(path, constants.O_RDWR | constants.O_CREAT).catch((error: unknown) => {
+    throw explainWriteError(error, path);
+  });
+  await file.truncate(bytes);
+  let position = bytes;
+  return {
+    async append(event) {
+      const line = Buffer.from(`${JSON.stringify(event)}\n`);
+      await file.write(line, 0, line.length, position).catch((error: unknown) => {
+        throw explainWriteError(error, path);
+      });
+      position += line.length;
+    },
+    async flush() {
+      await file.sync();
+      return position;
+    },
+    close: () => file.close(),
+  };
+}
+
+/** The events of a run so far. */
+export async function readEvents(path: string): Promise<readonly TrainEvent[]> {
+  const text = await readFile(path, "utf8");
+  return text.split("\n").flatMap((line) => (line === "" ? [] : [JSON.parse(line) as TrainEvent]));
+}
+
+/** Steps of the complete checkpoints, in order. Leftovers of checkpoints that were being written are removed. */
+export async function listCheckpoints(paths: RunPaths): Promise<readonly number[]> {
+  const names = await readdir(paths.checkpoints).catch(() => [] as string[]);
+  for (const name of names.filter((entry) => entry.startsWith("."))) await rm(join(paths.checkpoints, name), { recursive: true, force: true });
+  return names.flatMap((name) => (/^step-\d{6,}$/.test(name) ? [Number(name.slice(5))] : [])).sort((a, b) => a - b);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}
