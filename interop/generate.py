@@ -2,8 +2,9 @@
 
     python interop/generate.py --prompt "a red apple, noto style" --latents noise.safetensors --out apple.png
 
-The noise is the tensor `latents` [1, 4, H / 8, W / 8] of unit variance in the safetensors file. Without --latents, noise is drawn by
---seed and written to --save-latents, if that is given. The final latents can be written too, before the VAE rounds them to bytes.
+The noise is the tensor `latents` [1, 4, h, w] of unit variance in the safetensors file; the picture has as many pixels a latent
+as the VAE makes. Without --latents, noise is drawn by --seed, and written to --save-latents if that is given. --save-result writes
+the final latents as the UNet has them, which tell more than a picture of bytes.
 """
 
 import argparse
@@ -13,9 +14,11 @@ import torch
 from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 from safetensors.torch import load_file, save_file
 
+# Karras' sigmas run over the whole noise schedule only with "linspace"; Euler takes the spacing that the model's folder names.
+KARRAS = {"use_karras_sigmas": True, "timestep_spacing": "linspace"}
 SAMPLERS = {
     "euler": (EulerDiscreteScheduler, {}),
-    "dpmpp_2m": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "solver_order": 2, "use_karras_sigmas": True}),
+    "dpmpp_2m": (DPMSolverMultistepScheduler, {"algorithm_type": "dpmsolver++", "solver_order": 2, **KARRAS}),
 }
 
 

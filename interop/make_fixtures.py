@@ -2,7 +2,7 @@
 
     python interop/make_fixtures.py                      write all of them
     python interop/make_fixtures.py --only vae clip-l    write some
-    python interop/make_fixtures.py --check              compute them again in float64, and say how far the stored ones are from that
+    python interop/make_fixtures.py --check              compute them in float64, and say how far the stored are off
 """
 
 import argparse

@@ -17,7 +17,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   lora: ["graph", "formats", "models", "node:"],
   engines: ["graph", "formats", "node:", "onnxruntime-node", "onnx-buf", "@bufbuild/protobuf"],
   dataset: ["formats", "node:"],
-  planner: ["models", "lora", "diffusion"],
+  planner: ["graph", "nn", "models", "lora", "diffusion"],
   checkpoints: ["graph", "formats", "models", "nn", "diffusion", "lora", "engines", "node:"],
   trainer: [
     "graph",

@@ -22,8 +22,7 @@ export interface Example<Attrs = unknown> {
 export function buildExample(op: OpName, { inputs, attrs }: Example): { graph: Graph; outputs: readonly Value[] } {
   const graph = new Graph();
   const feeds = inputs.map(({ shape, dtype }, i) => graph.feed(`in${i}`, shape, dtype));
-  const outputs =
-    op === "Input" ? feeds : graph.emit(op, feeds as unknown as Ops[OpName]["inputs"], attrs as Ops[OpName]["attrs"]);
+  const outputs = op === "Input" ? feeds : graph.emit(op, feeds, attrs as Ops[OpName]["attrs"]);
   outputs.forEach((output, i) => graph.fetches.set(`out${i}`, output));
   return { graph, outputs };
 }

@@ -1,7 +1,7 @@
 """Forward and backward of SDXL's blocks in PyTorch, base weights frozen, LoRA by PEFT on the linear layers: float32 on the CPU.
 
-    python bench/torch/blocks.py transformer --threads 2     BasicTransformerBlock, width 640, 10 heads, 4096 tokens, text [77, 2048]
-    python bench/torch/blocks.py resnet --threads 2          ResnetBlock2D, 320 channels, 64 x 64, time embedding 1280
+    python bench/torch/blocks.py transformer    BasicTransformerBlock: width 640, 10 heads, 4096 tokens, text [1, 77, 2048]
+    python bench/torch/blocks.py resnet         ResnetBlock2D: 320 channels, 64 x 64, time embedding [1, 1280]
 
 Prints one line of JSON. Gradients are taken for the adapters and for the block's input, as inside a network.
 """
@@ -44,7 +44,8 @@ def main() -> None:
         return loss.item()
 
     result = measure_steps(step, options.warmup, options.steps)
-    about = {"engine": f"torch {torch.__version__}", "block": options.block, "width": width, "size": options.size, "rank": options.rank}
+    about = {"engine": f"torch {torch.__version__}", "block": options.block, "width": width}
+    about |= {"size": options.size, "rank": options.rank}
     print(json.dumps({**about, "threads": options.threads, "trainedNumbers": trained, **result}))
 
 

@@ -33,6 +33,8 @@ def main() -> None:
     unet.train()
     if options.checkpointing:
         unet.enable_gradient_checkpointing()
+    if options.channels_last:
+        unet.to(memory_format=torch.channels_last)
     trained = randomise_up(unet)
     optimizer = torch.optim.AdamW([p for p in unet.parameters() if p.requires_grad], lr=1e-4, weight_decay=0.01)
     inputs, target = make_batch(unet.config, options)
@@ -60,6 +62,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--checkpointing", action="store_true", help="with gradient checkpointing")
+    parser.add_argument("--channels-last", action="store_true", help="keep channels last, which may be faster")
     options = parser.parse_args()
     if options.size is None:
         options.size = json.loads(options.config.read_text(encoding="utf-8"))["sample_size"]

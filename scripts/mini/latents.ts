@@ -1,4 +1,4 @@
-/** Mini's training pictures as latents: encoded once by the trained autoencoder, each as it is and mirrored. */
+/** Mini's training pictures as latents: encoded once by the trained autoencoder. */
 import path from "node:path";
 import { createOrtEngine } from "../../src/engines/ort/engine.ts";
 import { openSafetensors, readTensor, writeSafetensors } from "../../src/formats/safetensors.ts";
@@ -14,7 +14,7 @@ const side = resolutionPx / 8;
 export const latentSize = latentChannels * side * side;
 
 export interface Latents {
-  /** [2 * count, C, 16, 16], of mean 0 and deviation 1 in every channel; the second half is mirrored. */
+  /** [count, C, 16, 16], of mean 0 and deviation 1 in every channel. */
   readonly values: Float32Array;
   /** Of each channel, before they were taken away. */
   readonly mean: readonly number[];
@@ -39,7 +39,7 @@ async function encodeAndStore(pictures: Pictures, stateFolder: string): Promise<
   const tensor = {
     name: "latents",
     dtype: "F32" as const,
-    shape: [2 * pictures.count, latentChannels, side, side],
+    shape: [pictures.count, latentChannels, side, side],
     data: values,
   };
   await writeSafetensors(path.join(stateFolder, fileName), [tensor]);
@@ -57,16 +57,15 @@ async function encodeAll(pictures: Pictures, stateFolder: string): Promise<Float
   const x = graph.feed("pictures", [batch, 3, resolutionPx, resolutionPx]);
   graph.fetches.set("mean", vaeEncode(createParams(graph, "vae"), x, config).mean);
   const encode = await compileStep(engine, graph, "mini encode");
-  const values = new Float32Array(2 * pictures.count * latentSize);
-  for (let start = 0; start < 2 * pictures.count; start += batch) {
+  const values = new Float32Array(pictures.count * latentSize);
+  for (let start = 0; start < pictures.count; start += batch) {
     const data = new Float32Array(batch * 3 * resolutionPx * resolutionPx);
     for (let i = 0; i < batch; i++) {
-      const index = Math.min(start + i, 2 * pictures.count - 1);
-      const crop = { picture: index % pictures.count, top: 0, left: 0, isFlipped: index >= pictures.count };
+      const crop = { picture: Math.min(start + i, pictures.count - 1), top: 0, left: 0, isFlipped: false };
       copyCrop(pictures, crop, resolutionPx, data, i * 3 * resolutionPx * resolutionPx);
     }
     const { mean } = await encode.run({ pictures: data });
-    const rows = Math.min(batch, 2 * pictures.count - start);
+    const rows = Math.min(batch, pictures.count - start);
     values.set((mean ?? new Float32Array()).subarray(0, rows * latentSize), start * latentSize);
   }
   await engine.dispose();

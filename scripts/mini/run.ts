@@ -4,8 +4,7 @@ import { appendFile, mkdir } from "node:fs/promises";
 import path from "node:path";
 import type { Engine, Executable, TensorData } from "../../src/engines/engine.ts";
 import { openSafetensors, readTensor, writeSafetensors } from "../../src/formats/safetensors.ts";
-import { mergeCommonSubexpressions } from "../../src/graph/cse.ts";
-import { removeDeadCode } from "../../src/graph/dead-code.ts";
+import { optimise } from "../../src/graph/passes.ts";
 import { sizeOf, type Graph } from "../../src/graph/graph.ts";
 import { stateNames, type Parameter } from "../../src/trainer/optimize.ts";
 import { optimizerSettings } from "./configs.ts";
@@ -120,5 +119,5 @@ async function logLine({ folder, name }: RunOptions, line: Record<string, number
 
 /** The passes and the engine's compilation. */
 export async function compileStep(engine: Engine, graph: Graph, name: string): Promise<Executable> {
-  return engine.compile(removeDeadCode(mergeCommonSubexpressions(graph)), { name });
+  return engine.compile(optimise(graph, { keep: engine.composites }), { name });
 }

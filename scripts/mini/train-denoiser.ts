@@ -57,7 +57,7 @@ export function parseTextConfigs({ vocabSize, bosId, eosId }: ClipTokenizer): Te
 const schedule = parseSchedule(schedulerConfig);
 
 function denoiserFeeds(pictures: Pictures, latents: Latents, tokenizers: Tokenizers, step: number): Record<string, TensorData> {
-  const rows = integers({ seed, purpose: "order", step }, batch, 2 * pictures.count);
+  const rows = integers({ seed, purpose: "order", step }, batch, pictures.count);
   const captionKinds = integers({ seed, purpose: "dropout", step }, batch, 10);
   const timesteps = integers({ seed, purpose: "timestep", step }, batch, schedule.alphasCumprod.length);
   const noise = normal({ seed, purpose: "noise", step }, batch * latentSize);
@@ -73,7 +73,7 @@ function denoiserFeeds(pictures: Pictures, latents: Latents, tokenizers: Tokeniz
       noisyLatents[at] = Math.sqrt(alpha) * (latents.values[from + j] ?? 0) + Math.sqrt(1 - alpha) * (noise[at] ?? 0);
     }
   }
-  const captions = Array.from(rows, (row, i) => captionOf(pictures.captions[row % pictures.count] ?? "", captionKinds[i] ?? 9));
+  const captions = Array.from(rows, (row, i) => captionOf(pictures.captions[row] ?? "", captionKinds[i] ?? 9));
   const timeIds = Float32Array.from({ length: batch * 6 }, (_, i) => (i % 6 === 2 || i % 6 === 3 ? 0 : resolutionPx));
   return {
     noisyLatents,

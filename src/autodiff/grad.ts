@@ -1,6 +1,6 @@
 /** Reverse-mode differentiation: walks the graph from the loss back to the values that are trained, and only along the way between. */
 import { add, constant, zerosLike } from "../graph/build.ts";
-import type { Graph, Node, NodeOf, Value } from "../graph/graph.ts";
+import type { Graph, Node, Value } from "../graph/graph.ts";
 import type { OpName } from "../graph/ops.ts";
 import { vjpRules, type VjpRule } from "./vjp-rules.ts";
 
@@ -34,7 +34,7 @@ export function grad(loss: Value, wrt: readonly Value[]): readonly Value[] {
 function accumulate(node: Node, ct: Value, onTheWay: ReadonlySet<Value>, cotangents: Map<Value, Value>): void {
   const rule = vjpRules[node.op] as VjpRule<OpName> | "nondifferentiable";
   if (rule === "nondifferentiable") throw new Error(`grad: ${node.op} has no gradient\n  at ${node.scope}`);
-  const pullbacks = rule(ct, node as NodeOf<OpName>);
+  const pullbacks = rule(ct, node);
   (node.inputs as readonly Value[]).forEach((input, i) => {
     if (!onTheWay.has(input)) return;
     const pullback = pullbacks[i];

@@ -33,10 +33,10 @@ import {
   sub,
   sumTo,
   transpose,
-  square, // prettier-ignore
+  square,
 } from "../graph/build.ts";
 import { sizeOf, type NodeOf, type Value } from "../graph/graph.ts";
-import type { OpName, Ops } from "../graph/ops.ts";
+import type { OpName } from "../graph/ops.ts";
 
 /** One entry per input; undefined where nothing is passed back (indices: a step has derivative zero). */
 export type VjpRule<K extends OpName> = (ct: Value, node: NodeOf<K>) => readonly Pullback[];

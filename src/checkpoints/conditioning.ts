@@ -18,7 +18,12 @@ export interface TextConditioning {
  * 2.1); SD 1.5 takes the last hidden state after the final norm. Feeds made here, for each encoder: `inputIds.<name>` int32 [B, L] and,
  * for the one that is pooled, `eosRows.<name>` int32 [B].
  */
-export function textConditioning(graph: Graph, encoders: readonly TextEncoderPart[], batch: number, tokens: number): TextConditioning {
+export function textConditioning(
+  graph: Graph,
+  encoders: readonly TextEncoderPart[],
+  batch: number,
+  tokens: number,
+): TextConditioning {
   const outputs = encoders.map(({ name, config }) => {
     const inputIds = graph.feed(`inputIds.${name}`, [batch, tokens], "int32");
     const isPooled = config.projectionDim !== undefined;
@@ -47,7 +52,11 @@ export function buildTextEncoding(base: Pick<BaseModel, "textEncoders">, batch: 
 export function buildVaeEncoding(base: Pick<BaseModel, "vae">, batch: number, heightPx: number, widthPx: number): Graph {
   const graph = new Graph();
   const { inChannels, scalingFactor, shiftFactor } = base.vae;
-  const { mean } = vaeEncode(createParams(graph, "vae"), graph.feed("pixels", [batch, inChannels, heightPx, widthPx]), base.vae);
+  const { mean } = vaeEncode(
+    createParams(graph, "vae"),
+    graph.feed("pixels", [batch, inChannels, heightPx, widthPx]),
+    base.vae,
+  );
   graph.fetches.set("latents", mul(add(mean, -shiftFactor), scalingFactor));
   return graph;
 }
@@ -57,6 +66,9 @@ export function buildVaeDecoding(base: Pick<BaseModel, "vae">, batch: number, he
   const graph = new Graph();
   const { latentChannels, scalingFactor, shiftFactor } = base.vae;
   const latents = graph.feed("latents", [batch, latentChannels, height, width]);
-  graph.fetches.set("pixels", vaeDecode(createParams(graph, "vae"), add(mul(latents, 1 / scalingFactor), shiftFactor), base.vae));
+  graph.fetches.set(
+    "pixels",
+    vaeDecode(createParams(graph, "vae"), add(mul(latents, 1 / scalingFactor), shiftFactor), base.vae),
+  );
   return graph;
 }

@@ -68,7 +68,10 @@ export async function openBase(nameOrPath: string, { hashCacheFile }: OpenBaseOp
     unet: unetConfig,
     vae: vaeConfig,
     textEncoders,
-    schedule: parseSchedule(await readJson(folder, "scheduler/scheduler_config.json"), join(folder, "scheduler/scheduler_config.json")),
+    schedule: parseSchedule(
+      await readJson(folder, "scheduler/scheduler_config.json"),
+      join(folder, "scheduler/scheduler_config.json"),
+    ),
     zerosForEmptyPrompt: index.force_zeros_for_empty_prompt === true,
     pixelsPerLatent,
     nativeResolutionPx: (unetConfig.sampleSize ?? fallbackSide) * pixelsPerLatent,
@@ -88,16 +91,22 @@ const SUPPORTED = "Give the name mini, or a folder in the diffusers layout (with
 async function refuseOtherForms(given: string, path: string): Promise<void> {
   const found = await stat(path).catch(() => undefined);
   if (!found) {
-    const what = given === "mini" ? `The bundled model is missing: there is no folder ${path}.` : `There is no base model at ${path}.`;
+    const what =
+      given === "mini" ? `The bundled model is missing: there is no folder ${path}.` : `There is no base model at ${path}.`;
     throw new UserError(what, { fix: given === "mini" ? "Install Gesso again." : SUPPORTED });
   }
   if (found.isDirectory()) return;
   if (/\.(ckpt|pt|pth|bin)$/i.test(path)) {
-    throw new UserError(`${path} is a pickle, which can run any code when it is opened.`, { fix: `Use safetensors. ${SUPPORTED}` });
+    throw new UserError(`${path} is a pickle, which can run any code when it is opened.`, {
+      fix: `Use safetensors. ${SUPPORTED}`,
+    });
   }
-  throw new UserError(`${path} is a single file; this version of Gesso opens base models in the diffusers folder layout only.`, {
-    fix: `Convert it with diffusers (from_single_file, then save_pretrained). ${SUPPORTED}`,
-  });
+  throw new UserError(
+    `${path} is a single file; this version of Gesso opens base models in the diffusers folder layout only.`,
+    {
+      fix: `Convert it with diffusers (from_single_file, then save_pretrained). ${SUPPORTED}`,
+    },
+  );
 }
 
 async function readJson(folder: string, name: string): Promise<Record<string, unknown>> {
@@ -109,7 +118,10 @@ async function readJson(folder: string, name: string): Promise<Record<string, un
     const json: unknown = JSON.parse(text);
     if (typeof json === "object" && json !== null && !Array.isArray(json)) return json as Record<string, unknown>;
   } catch (error) {
-    throw new UserError(`${path} is not JSON: ${(error as Error).message}.`, { fix: "Download the model again.", cause: error });
+    throw new UserError(`${path} is not JSON: ${(error as Error).message}.`, {
+      fix: "Download the model again.",
+      cause: error,
+    });
   }
   throw new UserError(`${path} does not hold a JSON object.`, { fix: "Download the model again." });
 }
@@ -135,15 +147,25 @@ async function openTextEncoder(folder: string, name: TextEncoderName): Promise<T
   return { name, config, tokenizer };
 }
 
-function checkTogether(folder: string, family: BaseFamily, crossAttentionDim: number, encoders: readonly TextEncoderPart[]): void {
+function checkTogether(
+  folder: string,
+  family: BaseFamily,
+  crossAttentionDim: number,
+  encoders: readonly TextEncoderPart[],
+): void {
   const width = encoders.reduce((sum, { config }) => sum + config.hiddenSize, 0);
   if (width !== crossAttentionDim) {
-    throw new UserError(`${folder}: the text encoders give ${width} numbers a token, but the UNet's cross_attention_dim is ${crossAttentionDim}.`, {
-      fix: "Use the text encoders that came with this UNet.",
-    });
+    throw new UserError(
+      `${folder}: the text encoders give ${width} numbers a token, but the UNet's cross_attention_dim is ${crossAttentionDim}.`,
+      {
+        fix: "Use the text encoders that came with this UNet.",
+      },
+    );
   }
   if (family === "sdxl" && encoders[1]?.config.projectionDim === undefined) {
-    throw new UserError(`${folder}: text_encoder_2 has no projection.`, { fix: "SDXL needs a CLIPTextModelWithProjection there." });
+    throw new UserError(`${folder}: text_encoder_2 has no projection.`, {
+      fix: "SDXL needs a CLIPTextModelWithProjection there.",
+    });
   }
 }
 
@@ -194,9 +216,12 @@ async function locateWeights(
         continue;
       }
       if (!shapesEqual(shape, spec.shape)) {
-        throw new UserError(`${path}: ${key} is [${shape.join(", ")}]; by its config.json it must be [${spec.shape.join(", ")}].`, {
-          fix: "Use the config.json and the weights of the same model.",
-        });
+        throw new UserError(
+          `${path}: ${key} is [${shape.join(", ")}]; by its config.json it must be [${spec.shape.join(", ")}].`,
+          {
+            fix: "Use the config.json and the weights of the same model.",
+          },
+        );
       }
       weights.set(name, { shape, source: { kind: "file", path, offset, byteLength, storedDtype: dtype } });
     }

@@ -11,7 +11,12 @@ export async function readTokenizer(folder: string, config: ClipTextConfig): Pro
   const merges = await readText(join(folder, "merges.txt"));
   const settings = await readSettings(join(folder, "tokenizer_config.json"));
   const maxLength = Math.min(settings.maxLength ?? config.maxPositionEmbeddings, config.maxPositionEmbeddings);
-  const tokenizer = createTokenizer(folder, { vocab, merges, maxLength, ...(settings.padToken === undefined ? {} : { padToken: settings.padToken }) });
+  const tokenizer = createTokenizer(folder, {
+    vocab,
+    merges,
+    maxLength,
+    ...(settings.padToken === undefined ? {} : { padToken: settings.padToken }),
+  });
   if (tokenizer.vocabSize > config.vocabSize) {
     const sizes = `ids up to ${tokenizer.vocabSize - 1}, but the text encoder has ${config.vocabSize} token embeddings`;
     throw new UserError(`${folder} has ${sizes}.`, { fix: "Use the tokenizer that came with this text encoder." });

@@ -72,8 +72,8 @@ function formatHelp<T extends OptionTable>(spec: CommandSpec<T>, columns: number
   const positionals = spec.positionals.map(({ name, required }) => (required ? `<${name}>` : `[${name}]`)).join(" ");
   const optionRows = Object.entries<OptionSpec>(spec.options).map(([name, option]) => {
     const head = option.kind === "switch" ? `--${name}` : `--${name} ${option.value ?? option.kind.toUpperCase()}`;
-    const choices = option.choices ? ` (${option.choices.join(", ")})` : "";
-    return [head, `${option.about}${choices}${option.repeated ? "; may be repeated" : ""}`] as const;
+    const about = option.choices ? `${option.about.replace(/\.$/, "")}: ${option.choices.join(", ")}.` : option.about;
+    return [head, `${about}${option.repeated ? " May be repeated." : ""}`] as const;
   });
   const rows = [...spec.positionals.map(({ name, about }) => [`<${name}>`, about] as const), ...optionRows, ["--help", "Show this."] as const];
   const width = Math.max(...rows.map(([head]) => head.length));
@@ -82,7 +82,7 @@ function formatHelp<T extends OptionTable>(spec: CommandSpec<T>, columns: number
     "",
     `Usage: gesso ${spec.name} ${positionals}${positionals ? " " : ""}[options]`,
     "",
-    ...rows.map(([head, about]) => wrapText(`  ${head.padEnd(width)}  ${about}`, Math.max(columns, width + 30), width + 4)),
+    ...rows.map(([head, about]) => `  ${head.padEnd(width)}  ${wrapText(about, Math.max(columns, width + 30), width + 4)}`),
     "",
     spec.examples.length > 1 ? "Examples:" : "Example:",
     ...spec.examples.map((example) => `  ${example}`),

@@ -21,5 +21,5 @@ test("values are words: yes, none, lists", () => {
 
 test("a text is cut to its room, and wrapped between words", () => {
   expect([cut("abcdef", 6), cut("abcdefg", 6)]).toEqual(["abcdef", "abcde…"]);
-  expect(wrapText("one two three four", 9, 2)).toBe("one two\n  three\n  four");
+  expect(wrapText("one two three four", 11, 2)).toBe("one two\n  three\n  four");
 });

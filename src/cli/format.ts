@@ -38,13 +38,16 @@ export function cut(text: string, columns: number): string {
   return text.length <= columns ? text : `${text.slice(0, Math.max(0, columns - 1))}…`;
 }
 
-/** Breaks a text into lines of at most `columns`; lines after the first begin with `indent` spaces. Words are never broken. */
+/**
+ * Breaks a text into lines of at most `columns`, its place at column `indent` counted: the first line is meant to follow something
+ * that is `indent` wide, and the others are indented so far. Words are never broken.
+ */
 export function wrapText(text: string, columns: number, indent = 0): string {
+  const room = columns - indent;
   const lines: string[] = [];
   let line = "";
   for (const word of text.split(" ")) {
     const longer = line === "" ? word : `${line} ${word}`;
-    const room = columns - (lines.length > 0 ? indent : 0);
     if (line === "" || longer.length <= room) line = longer;
     else {
       lines.push(line);

@@ -14,6 +14,11 @@ process.once("SIGTERM", () => interrupt.abort());
 
 const { version } = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
 
+// "gesso train ... | head" closes the pipe early: the run goes on without it.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+});
+
 const isInteractive = process.stdout.isTTY && process.env.TERM !== "dumb";
 let hasStatus = false;
 /** Takes the status line away, so that what follows begins on a clean line. */

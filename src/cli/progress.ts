@@ -18,8 +18,8 @@ export interface ProgressState {
   readonly from: { readonly step: number; readonly atMs: number } | undefined;
   readonly lastAtMs: number;
   readonly memoryBytes: number | undefined;
-  /** Loss over the base model's. */
-  readonly ratio: number | undefined;
+  /** The last measured loss over the base model's, and what it was measured on. */
+  readonly measured: { readonly ratio: number; readonly isHeldOut: boolean } | undefined;
   /** The last plain line. */
   readonly told: { readonly step: number; readonly atMs: number } | undefined;
 }
@@ -33,7 +33,7 @@ export const initialProgress: ProgressState = {
   from: undefined,
   lastAtMs: 0,
   memoryBytes: undefined,
-  ratio: undefined,
+  measured: undefined,
   told: undefined,
 };
 
@@ -56,7 +56,8 @@ export function advance(state: ProgressState, event: TrainEvent, nowMs: number):
       return { ...state, step, memoryBytes, from, lossSum, lossWeight, lastAtMs: nowMs, phase: undefined };
     }
     case "validation":
-      return { ...state, ratio: event.ratio, phase: undefined };
+      // Before the first step the ratio is 1 by definition.
+      return { ...state, measured: event.step > 0 ? { ratio: event.ratio, isHeldOut: event.heldOut !== null } : undefined, phase: undefined };
     default:
       return { ...state, phase: undefined };
   }
@@ -84,7 +85,8 @@ export function stepMs({ from, step, lastAtMs }: ProgressState): number | undefi
   return from && step > from.step ? (lastAtMs - from.atMs) / (step - from.step) : undefined;
 }
 
-const phaseTexts: { readonly [K in Phase]: string } = {
+/** What is prepared, in words. */
+export const phaseTexts: { readonly [K in Phase]: string } = {
   base: "reading the base model",
   latents: "encoding pictures",
   captions: "encoding captions",
@@ -130,7 +132,7 @@ function measureParts(state: ProgressState): readonly Part[] {
     { text: ms === undefined ? "" : formatRate(ms), rank: 4 },
     { text: left > 0 ? `${formatDuration(left)} left` : "", rank: 1 },
     { text: state.memoryBytes === undefined ? "" : formatBytes(state.memoryBytes), rank: 5 },
-    { text: state.ratio === undefined ? "" : `${formatRatio(state.ratio)} of base`, rank: 3 },
+    { text: state.measured ? `${state.measured.isHeldOut ? "held-out" : "measured"} ${formatRatio(state.measured.ratio)} of base` : "", rank: 3 },
   ];
 }
 

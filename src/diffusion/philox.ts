@@ -23,7 +23,7 @@ const PURPOSES = {
   caption: 11,
 } as const;
 
-export type Purpose = keyof typeof PURPOSES;
+type Purpose = keyof typeof PURPOSES;
 
 /** The place of a stream of random numbers. */
 export interface RandomKey {

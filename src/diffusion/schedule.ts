@@ -9,7 +9,7 @@ export type PredictionType = (typeof predictionTypes)[number];
 const predictionTypes = ["epsilon", "v_prediction"] as const;
 
 /** How beta runs from its start to its end: evenly, or evenly in its square root (Rombach et al. 2022). */
-export type BetaSchedule = (typeof betaSchedules)[number];
+type BetaSchedule = (typeof betaSchedules)[number];
 const betaSchedules = ["linear", "scaled_linear"] as const;
 
 /** Which timesteps a sampler visits (Lin et al. 2023, table 2). */
@@ -74,7 +74,7 @@ const betaAt: { readonly [K in BetaSchedule]: (start: number, end: number, part:
 };
 
 /** Lin et al. 2023 ("Common diffusion noise schedules and sample steps are flawed"), algorithm 1: the last value becomes 0. */
-export function rescaleToZeroTerminalSnr(alphasCumprod: Float64Array): Float64Array {
+function rescaleToZeroTerminalSnr(alphasCumprod: Float64Array): Float64Array {
   const roots = alphasCumprod.map(Math.sqrt);
   const [first = 1, last = 0] = [roots[0], roots.at(-1)];
   return roots.map((root) => (((root - last) * first) / (first - last)) ** 2);

@@ -2,6 +2,7 @@
  * What an engine is: it holds buffers, compiles graphs and runs them. Everything below this interface knows nothing of
  * diffusion; everything above knows nothing of devices.
  */
+import type { Composite } from "../graph/decompose.ts";
 import type { DType, Graph, Shape } from "../graph/graph.ts";
 
 export type TensorData = Float32Array | Int32Array;
@@ -65,6 +66,8 @@ export interface CompileOptions {
 
 export interface Engine {
   readonly profile: DeviceProfile;
+  /** The composites it runs whole: what `optimise` (graph/passes.ts) is to keep before a graph is compiled. */
+  readonly composites: ReadonlySet<Composite>;
   /** Makes a named buffer; refuses a name that exists. */
   allocate(buffer: BufferSpec, source: TensorSource): Promise<void>;
   /** Replaces a buffer's contents. */
@@ -72,7 +75,10 @@ export interface Engine {
   /** A copy of a buffer's contents. */
   read(name: string): Promise<TensorData>;
   free(name: string): Promise<void>;
-  /** Every buffer that the graph names must have been allocated with the same shape and dtype. */
+  /**
+   * Every buffer that the graph names must have been allocated with the same shape and dtype. The graph is run as it is, in its order:
+   * call `optimise` first.
+   */
   compile(graph: Graph, options: CompileOptions): Promise<Executable>;
   memory(): Promise<EngineMemory>;
   dispose(): Promise<void>;

@@ -1,6 +1,5 @@
 /** Copies a graph node by node, letting a rule replace some: what most passes are made of. */
 import { Graph, inputsOf, type Node, type Value } from "./graph.ts";
-import type { OpName, Ops } from "./ops.ts";
 
 /** Returns the values that stand for a node's outputs in the new graph, or undefined to copy the node as it is. */
 export type RewriteRule = (node: Node, inputs: readonly Value[], out: Graph) => readonly Value[] | undefined;
@@ -41,5 +40,5 @@ export function copyNode(node: Node, inputs: readonly Value[], out: Graph): read
     const { kind, name, shape, dtype } = node.attrs;
     return [kind === "feed" ? out.feed(name, shape, dtype) : out.buffer(name, shape, dtype)];
   }
-  return out.emit(node.op as OpName, inputs as unknown as Ops[OpName]["inputs"], node.attrs as Ops[OpName]["attrs"]);
+  return out.emit(node.op, inputs, node.attrs);
 }

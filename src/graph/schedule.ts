@@ -57,7 +57,7 @@ class StorageTable {
     this.#aliasing = aliasing;
     this.#inPlace = inPlace;
     for (const node of order) {
-      for (const input of new Set(inputsOf(node))) this.#reads.set(input, (this.#reads.get(input) ?? 0) + 1);
+      for (const input of distinctInputs(node)) this.#reads.set(input, (this.#reads.get(input) ?? 0) + 1);
     }
     for (const value of [...graph.fetches.values(), ...graph.updates.values()]) this.#reads.set(value, Infinity);
     // A view's readers read the memory that it views, the view itself does not.
@@ -88,13 +88,18 @@ class StorageTable {
     return this.isView(node) || (frees > 0 && frees >= takes);
   }
 
+  /** Whether one node may hold all reads that are left of an output. (One that thousands read is not worth looking through.) */
+  isNearlyRead(node: Node): boolean {
+    return node.outputs.some((output) => (this.#storages.get(output)?.readers ?? 0) <= mostReadsOfANode);
+  }
+
+  /** The memory of which this node holds all reads that are left. */
   #dying(node: Node): readonly Storage[] {
-    const reads = new Map<Storage, number>();
-    for (const input of new Set(inputsOf(node))) {
-      const storage = this.#storages.get(input);
-      if (storage) reads.set(storage, (reads.get(storage) ?? 0) + 1);
-    }
-    return [...reads].flatMap(([storage, count]) => (storage.readers === count ? [storage] : []));
+    const storages = distinctInputs(node).map((input) => this.#storages.get(input));
+    return storages.filter((storage, i): storage is Storage => {
+      if (!storage || storages.indexOf(storage) < i) return false;
+      return storage.readers === storages.filter((other) => other === storage).length;
+    });
   }
 
   /** Runs a node; returns the bytes alive while it does. */
@@ -120,11 +125,19 @@ class StorageTable {
   }
 
   #consumeInputs(node: Node): void {
-    for (const input of new Set(inputsOf(node))) {
+    for (const input of distinctInputs(node)) {
       const storage = this.#storages.get(input);
       if (storage) storage.readers -= 1;
     }
   }
+}
+
+/** An operator reads the same memory at most so often, as several views. */
+const mostReadsOfANode = 4;
+
+function distinctInputs(node: Node): readonly Value[] {
+  const inputs = inputsOf(node);
+  return inputs.filter((input, i) => inputs.indexOf(input) === i);
 }
 
 function isLeaf(node: Node): boolean {
@@ -168,7 +181,7 @@ function releaseEarly(graph: Graph, order: readonly Node[], options: LivenessOpt
   };
   /** Nodes worth running at once: readers of `node`, which may be ready now, and of its inputs, of which one may be the last now. */
   const releasedBy = (node: Node): readonly Node[] =>
-    [node, ...makersOf(node)]
+    [node, ...makersOf(node).filter((maker) => storage.isNearlyRead(maker))]
       .flatMap((maker) => readersOf.get(maker) ?? [])
       .filter((reader) => !done.has(reader) && missing.get(reader) === 0 && storage.isWorthRunning(reader));
   for (const node of order) {
@@ -183,9 +196,10 @@ function releaseEarly(graph: Graph, order: readonly Node[], options: LivenessOpt
   return placeLate(result, new Set(result.filter((node) => storage.isView(node))));
 }
 
-/** The nodes that made a node's inputs, without leaves. */
+/** The nodes that made a node's inputs, each once, without leaves. */
 function makersOf(node: Node): readonly Node[] {
-  return [...new Set(inputsOf(node).map((input) => input.node))].filter((maker) => !isLeaf(maker));
+  const makers = inputsOf(node).map((input) => input.node);
+  return makers.filter((maker, i) => !isLeaf(maker) && makers.indexOf(maker) === i);
 }
 
 /** The given order, but nodes that free nothing come just before their first reader. */

@@ -122,9 +122,8 @@ function dataOf(file: string): Buffer {
 describe("writeAdapter", () => {
   it("writes each module as down, up and alpha under Kohya's name, with SGM blocks", async () => {
     const { tensors } = await openSafetensors(await write("keys.safetensors"));
-    expect(
-      Object.fromEntries([...tensors].map(([name, { dtype, shape }]) => [name, `${dtype} [${shape.join(", ")}]`])),
-    ).toMatchInlineSnapshot(`
+    expect(Object.fromEntries([...tensors].map(([name, { dtype, shape }]) => [name, `${dtype} [${shape.join(", ")}]`])))
+      .toMatchInlineSnapshot(`
       {
         "lora_te1_text_model_encoder_layers_0_self_attn_q_proj.alpha": "F16 []",
         "lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight": "F16 [4, 24]",

@@ -27,7 +27,7 @@ export interface AdapterMetadata {
   readonly dataset: DatasetMetadata;
 }
 
-export interface TrainingMetadata {
+interface TrainingMetadata {
   /** Optimizer updates that made this file, and those that the run was planned to make. */
   readonly step: number;
   readonly totalSteps: number;
@@ -51,7 +51,7 @@ export interface TrainingMetadata {
   readonly clipSkip?: number | undefined;
 }
 
-export interface DatasetMetadata {
+interface DatasetMetadata {
   readonly pictures: number;
   /** By the folder's name. */
   readonly folders: Readonly<Record<string, { readonly repeats: number; readonly pictures: number }>>;

@@ -9,7 +9,7 @@ import type { UnetConfig } from "../models/unet/config.ts";
 export type AdapterFamily = "sd15" | "sdxl";
 
 /** As much of a UNet's layout as block numbers depend on. */
-export type UnetLayout = Pick<UnetConfig, "downBlocks" | "upBlocks">;
+type UnetLayout = Pick<UnetConfig, "downBlocks" | "upBlocks">;
 
 /** The part of a base model that names depend on. */
 export interface NamingBase {

@@ -19,7 +19,8 @@ function dose({ learningRate, schedule, alpha, batch, accumulation, steps }: Tra
 const rules: readonly Rule[] = [
   {
     applies: ({ alpha, rank }) => alpha > rank,
-    text: ({ alpha, rank }) => `Alpha ${alpha} is above rank ${rank}: the adapter acts more strongly than usual. Lower it, or the learning rate.`,
+    text: ({ alpha, rank }) =>
+      `Alpha ${alpha} is above rank ${rank}: the adapter acts more strongly than usual. Lower it, or the learning rate.`,
   },
   {
     applies: ({ rank }, { pictures }) => rank >= 64 && pictures < 30,
@@ -35,7 +36,8 @@ const rules: readonly Rule[] = [
   },
   {
     applies: ({ textEncoderLearningRate, learningRate }) => textEncoderLearningRate > learningRate / 3,
-    text: ({ textEncoderLearningRate }) => `The text encoder's rate ${textEncoderLearningRate} is more than a third of the UNet's: it tends to forget other words.`,
+    text: ({ textEncoderLearningRate }) =>
+      `The text encoder's rate ${textEncoderLearningRate} is more than a third of the UNet's: it tends to forget other words.`,
   },
   {
     applies: ({ noiseOffset }) => noiseOffset > 0.1,
@@ -47,11 +49,13 @@ const rules: readonly Rule[] = [
   },
   {
     applies: ({ predictionType }, _dataset, { schedule }) => predictionType !== schedule.predictionType,
-    text: ({ predictionType }, _dataset, { schedule }) => `The base predicts ${schedule.predictionType}; training it as ${predictionType} gives noise.`,
+    text: ({ predictionType }, _dataset, { schedule }) =>
+      `The base predicts ${schedule.predictionType}; training it as ${predictionType} gives noise.`,
   },
   {
     applies: ({ resolutionPx }, _dataset, { nativeResolutionPx }) => resolutionPx !== nativeResolutionPx,
-    text: ({ resolutionPx }, _dataset, { nativeResolutionPx }) => `The base was made for ${nativeResolutionPx} px, not ${resolutionPx}.`,
+    text: ({ resolutionPx }, _dataset, { nativeResolutionPx }) =>
+      `The base was made for ${nativeResolutionPx} px, not ${resolutionPx}.`,
   },
   {
     applies: ({ flip, type }) => flip && type === "character",
@@ -59,7 +63,8 @@ const rules: readonly Rule[] = [
   },
   {
     applies: ({ batch, accumulation }, { pictures }) => batch * accumulation > pictures,
-    text: ({ batch, accumulation }, { pictures }) => `${batch * accumulation} pictures a step, of ${pictures}: steps will hold a picture twice.`,
+    text: ({ batch, accumulation }, { pictures }) =>
+      `${batch * accumulation} pictures a step, of ${pictures}: steps will hold a picture twice.`,
   },
   {
     applies: ({ steps, checkpointEvery }) => checkpointEvery > steps / 3,
@@ -67,7 +72,8 @@ const rules: readonly Rule[] = [
   },
   {
     applies: (_settings, { pictures }) => pictures < 5,
-    text: (_settings, { pictures }) => `${pictures} ${pictures === 1 ? "picture is" : "pictures are"} very few: expect copies of them.`,
+    text: (_settings, { pictures }) =>
+      `${pictures} ${pictures === 1 ? "picture is" : "pictures are"} very few: expect copies of them.`,
   },
   {
     applies: ({ trigger, type }) => trigger === null && type !== "style",
@@ -83,7 +89,11 @@ export function judge(
   family: RecipeFamily,
   device: DeviceProfile | undefined,
 ): readonly string[] {
-  const found = rules.filter(({ applies }) => applies(settings, dataset, base, family)).map(({ text }) => text(settings, dataset, base));
+  const found = rules
+    .filter(({ applies }) => applies(settings, dataset, base, family))
+    .map(({ text }) => text(settings, dataset, base));
   const isSlow = device?.engine === "ort" && family !== "mini";
-  return isSlow ? [...found, `${base.name} on ${device.name} will take very long: the processor alone is meant for mini.`] : found;
+  return isSlow
+    ? [...found, `${base.name} on ${device.name} will take very long: the processor alone is meant for mini.`]
+    : found;
 }

@@ -29,6 +29,8 @@ export interface TrainSettings {
   readonly trigger: string | null;
   /** For pictures without a caption. */
   readonly defaultCaption: string;
+  /** Leave out pictures that cannot be read, with a warning, instead of stopping. */
+  readonly skipBroken: boolean;
   readonly seed: number;
   readonly rank: number;
   readonly alpha: number;
@@ -115,10 +117,10 @@ export interface BaseFacts extends NetworkConfigs {
 }
 
 /** What the user said. Where and when to run has no default; the rest is chosen where it is absent. */
-export type UserChoices = { readonly [K in keyof Omit<TrainSettings, RequiredChoice | "baseHash" | "base" | "datasetFolder">]?: TrainSettings[K] | undefined } & Pick<
-  TrainSettings,
-  RequiredChoice
-> & {
+export type UserChoices = {
+  readonly [K in keyof Omit<TrainSettings, RequiredChoice | "baseHash" | "base" | "datasetFolder">]?:
+    TrainSettings[K] | undefined;
+} & Pick<TrainSettings, RequiredChoice> & {
     readonly base?: string | undefined;
     readonly createdAt: string;
   };
@@ -130,13 +132,19 @@ type RequiredChoice = "name" | "runFolder" | "cacheFolder" | "type";
  * @throws UserError for a choice that cannot work: a rank above a layer's width, a number out of its range
  * @example const plan = planTraining(facts, base, engine.profile, { name: "fox", type: "style", runFolder, cacheFolder, createdAt });
  */
-export function planTraining(dataset: DatasetFacts, base: BaseFacts, device: DeviceProfile | undefined, choices: UserChoices): TrainPlan {
+export function planTraining(
+  dataset: DatasetFacts,
+  base: BaseFacts,
+  device: DeviceProfile | undefined,
+  choices: UserChoices,
+): TrainPlan {
   const family = recipeFamily(base);
   const recipe = recipes[family][choices.type];
+  const adapter = decideAdapter(base, recipe, choices);
   const decided = {
     ...decidePlaces(dataset, base, choices),
-    ...decideAdapter(base, recipe, choices),
-    ...decideDose(dataset, recipe, family, choices),
+    ...adapter,
+    ...decideDose(dataset, recipe, family, adapter.alpha.value, choices),
     ...decidePictures(dataset, base, family, choices),
     ...decideObjective(base, recipe, choices),
   };
@@ -144,17 +152,25 @@ export function planTraining(dataset: DatasetFacts, base: BaseFacts, device: Dev
   const settings = { ...decided, ...measuring };
   checkRanges(settings);
   const plain = settingsOf(settings);
-  return { version: 1, createdAt: choices.createdAt, family, warnings: judge(plain, dataset, base, family, device), ...settings };
+  return {
+    version: 1,
+    createdAt: choices.createdAt,
+    family,
+    warnings: judge(plain, dataset, base, family, device),
+    ...settings,
+  };
 }
 
 type PlannedSettings = { readonly [K in keyof TrainSettings]: Planned<TrainSettings[K]> };
 
 /** The values alone, for who carries the plan out. */
 export function settingsOf(plan: PlannedSettings): TrainSettings {
-  const entries = Object.entries(plan).flatMap(([name, planned]) =>
-    typeof planned === "object" && planned !== null && "reason" in planned ? [[name, (planned as Planned<unknown>).value]] : [],
-  );
-  return Object.fromEntries(entries) as unknown as TrainSettings;
+  const values: Record<string, unknown> = {};
+  for (const [name, planned] of Object.entries<unknown>(plan)) {
+    // A whole plan holds more than settings.
+    if (typeof planned === "object" && planned !== null && "reason" in planned && "value" in planned) values[name] = planned.value;
+  }
+  return values as unknown as TrainSettings;
 }
 
 /** A base with narrow layers takes mini's recipes, whatever it is called. */
@@ -174,33 +190,55 @@ function decidePlaces(dataset: DatasetFacts, base: BaseFacts, choices: UserChoic
     name: { value: choices.name, reason: "the result's name" },
     datasetFolder: { value: dataset.folder, reason: asked },
     runFolder: { value: choices.runFolder, reason: "where the run is kept" },
-    cacheFolder: { value: choices.cacheFolder, reason: "latents and text embeddings are kept for the next run on the same pictures" },
+    cacheFolder: {
+      value: choices.cacheFolder,
+      reason: "latents and text embeddings are kept for the next run on the same pictures",
+    },
     base: { value: choices.base ?? base.folder, reason: base.name },
     baseHash: { value: base.hashes.all, reason: "so that a resumed run is on the same base" },
     type: { value: choices.type, reason: "what the adapter is to teach" },
     trigger: choose(choices.trigger, null, "none was given: the adapter acts without a word"),
     defaultCaption: choose(choices.defaultCaption, "", "pictures without a caption get the trigger word alone"),
+    skipBroken: choose(choices.skipBroken, false, "a picture that cannot be used stops the run before it begins"),
     seed: choose(choices.seed, 42, "any number does; the same one gives the same run"),
     continueFrom: choose(choices.continueFrom, null, "a fresh adapter"),
   };
 }
 
 function decideAdapter(base: BaseFacts, recipe: Recipe, choices: UserChoices) {
-  const targets = choose(choices.targets, "attention+ff" as const, "closes the gap to full fine-tuning; convolutions add little");
-  const widest = findAdapterTargets(base, targets.value, (choices.textEncoderLearningRate ?? recipe.textEncoderLearningRate) > 0);
-  const narrowest = widest.reduce((least, target) => (widthOf(target.weightShape) < widthOf(least.weightShape) ? target : least));
+  const targets = choose(
+    choices.targets,
+    "attention+ff" as const,
+    "closes the gap to full fine-tuning; convolutions add little",
+  );
+  const widest = findAdapterTargets(
+    base,
+    targets.value,
+    (choices.textEncoderLearningRate ?? recipe.textEncoderLearningRate) > 0,
+  );
+  const narrowest = widest.reduce((least, target) =>
+    widthOf(target.weightShape) < widthOf(least.weightShape) ? target : least,
+  );
   const limit = widthOf(narrowest.weightShape);
   if (choices.rank !== undefined && (!Number.isInteger(choices.rank) || choices.rank < 1 || choices.rank > limit)) {
     throw new UserError(`Rank ${choices.rank} does not fit ${narrowest.path}, which is ${limit} wide.`, {
       fix: `Give --rank a whole number from 1 to ${limit}.`,
     });
   }
-  const rank = choose(choices.rank, Math.min(recipe.rank, limit), recipe.rank > limit ? `the narrowest layer is ${limit} wide` : "usual for this kind");
-  const alpha = choose(choices.alpha, Math.min(recipe.alpha, rank.value), "the learning rate belongs to this alpha, whatever the rank");
+  const rank = choose(
+    choices.rank,
+    Math.min(recipe.rank, limit),
+    recipe.rank > limit ? `the narrowest layer is ${limit} wide` : "usual for this kind",
+  );
+  const alpha = choose(
+    choices.alpha,
+    Math.min(recipe.alpha, rank.value),
+    rank.value < recipe.alpha ? "no more than the rank" : "the learning rate belongs to this alpha, whatever the rank",
+  );
   return { targets, rank, alpha };
 }
 
-function decideDose(dataset: DatasetFacts, recipe: Recipe, family: RecipeFamily, choices: UserChoices) {
+function decideDose(dataset: DatasetFacts, recipe: Recipe, family: RecipeFamily, alpha: number, choices: UserChoices) {
   const usual = Math.min(recipe.batch, Math.max(1, dataset.pictures));
   const batch = choose(choices.batch, usual, usual < recipe.batch ? `no more than there are pictures` : `usual for ${family}`);
   const accumulation = choose(choices.accumulation, 1, "a larger batch is not needed");
@@ -208,11 +246,18 @@ function decideDose(dataset: DatasetFacts, recipe: Recipe, family: RecipeFamily,
   // The best number of exposures grew with the square root of the number of pictures in published runs.
   const [least, most] = recipe.exposuresRange;
   const exposures = Math.min(most, Math.max(least, recipe.exposures * Math.sqrt(dataset.pictures / 20)));
-  const steps = choose(choices.steps, Math.max(1, Math.round(exposures / perStep)), `${Math.round(exposures)} exposures for ${dataset.pictures} pictures, ${perStep} a step`);
+  const steps = choose(
+    choices.steps,
+    Math.max(1, Math.round(exposures / perStep)),
+    `${Math.round(exposures)} exposures for ${dataset.pictures} pictures, ${perStep} a step`,
+  );
   // Under AdamW the same speed takes the rate times the square root of the batch, and over that of alpha.
-  const factor = Math.sqrt(perStep / recipe.batch) * Math.sqrt(recipe.alpha / (choices.alpha ?? recipe.alpha));
+  const factor = Math.sqrt(perStep / recipe.batch) * Math.sqrt(recipe.alpha / alpha);
   const rate = Number((recipe.learningRate * factor).toPrecision(3));
-  const why = factor === 1 ? "usual for this kind" : `${recipe.learningRate} is usual at batch ${recipe.batch} and alpha ${recipe.alpha}; scaled by their square roots`;
+  const why =
+    factor === 1
+      ? "usual for this kind"
+      : `${recipe.learningRate} is usual at batch ${recipe.batch} and alpha ${recipe.alpha}; scaled by their square roots`;
   return {
     batch,
     accumulation,
@@ -238,8 +283,16 @@ function decidePictures(dataset: DatasetFacts, base: BaseFacts, family: RecipeFa
   return {
     resolutionPx: choose(choices.resolutionPx, base.nativeResolutionPx, "what the base was made for"),
     bucketStepPx: choose(choices.bucketStepPx, step, "sides that the networks halve evenly"),
-    maxAspect: choose(choices.maxAspect, dataset.maxAspect > 2 ? 4 : 2, `the longest picture is ${dataset.maxAspect.toFixed(2)} to 1`),
-    noUpscale: choose(choices.noUpscale, family !== "mini", family === "mini" ? "small pictures are enlarged to the base's own size" : "enlarged pictures teach blur"),
+    maxAspect: choose(
+      choices.maxAspect,
+      dataset.maxAspect > 2 ? 4 : 2,
+      `the longest picture is ${dataset.maxAspect.toFixed(2)} to 1`,
+    ),
+    noUpscale: choose(
+      choices.noUpscale,
+      family !== "mini",
+      family === "mini" ? "small pictures are enlarged to the base's own size" : "enlarged pictures teach blur",
+    ),
     flip: choose(choices.flip, false, "a mirrored subject may be a wrong one; switch it on for symmetric ones"),
     alphaAsMask: choose(choices.alphaAsMask, false, "transparent parts become white"),
   };
@@ -247,7 +300,11 @@ function decidePictures(dataset: DatasetFacts, base: BaseFacts, family: RecipeFa
 
 function decideObjective(base: BaseFacts, recipe: Recipe, choices: UserChoices) {
   return {
-    captionDropout: choose(choices.captionDropout, recipe.captionDropout, recipe.captionDropout > 0 ? "a style must hold without words too" : "every word counts"),
+    captionDropout: choose(
+      choices.captionDropout,
+      recipe.captionDropout,
+      recipe.captionDropout > 0 ? "a style must hold without words too" : "every word counts",
+    ),
     predictionType: choose(choices.predictionType, base.schedule.predictionType, "as the base's scheduler_config.json says"),
     minSnrGamma: choose(choices.minSnrGamma, recipe.minSnrGamma, "min-SNR (Hang et al. 2023) evens out the timesteps"),
     noiseOffset: choose(choices.noiseOffset, 0, "only needed for very dark or bright pictures"),
@@ -259,11 +316,23 @@ function decideMeasuring(dataset: DatasetFacts, base: BaseFacts, steps: number, 
   const fifth = Math.max(1, Math.round(steps / 5));
   const scale = base.schedule.trainTimesteps / 1000;
   return {
-    heldOutFraction: choose(choices.heldOutFraction, dataset.pictures < 6 ? 0 : 0.12, dataset.pictures < 6 ? "too few pictures to spare one" : "about one picture in eight tells when to stop"),
-    validationTimesteps: choose(choices.validationTimesteps, [100, 250, 400, 600].map((t) => Math.round(t * scale)), "where over-training shows first"),
+    heldOutFraction: choose(
+      choices.heldOutFraction,
+      dataset.pictures < 6 ? 0 : 0.12,
+      dataset.pictures < 6 ? "too few pictures to spare one" : "about one picture in eight tells when to stop",
+    ),
+    validationTimesteps: choose(
+      choices.validationTimesteps,
+      [100, 250, 400, 600].map((t) => Math.round(t * scale)),
+      "where over-training shows first",
+    ),
     validateEvery: choose(choices.validateEvery, tenth, "ten times a run"),
     checkpointEvery: choose(choices.checkpointEvery, tenth, "ten a run, so that the best one can be kept"),
-    previewEvery: choose(choices.previewEvery, fifth, "five sheets a run"),
+    previewEvery: choose(
+      choices.previewEvery,
+      family === "mini" ? Math.ceil(steps / 2) : fifth,
+      family === "mini" ? "halfway and at the end" : "five sheets a run",
+    ),
     previewPrompts: choose(choices.previewPrompts, dataset.captions.slice(0, 3), "the first captions of the dataset"),
     previewSteps: choose(choices.previewSteps, family === "mini" ? 20 : 25, "enough for DPM++ 2M"),
     previewGuidance: choose(choices.previewGuidance, family === "mini" ? 5 : 7, "usual for this base"),
@@ -274,7 +343,7 @@ function decideMeasuring(dataset: DatasetFacts, base: BaseFacts, steps: number, 
 /** Smallest and largest value of each number, and whether it must be whole. */
 const ranges: Readonly<Partial<Record<keyof TrainSettings, readonly [least: number, most: number, isWhole?: true]>>> = {
   seed: [0, 2 ** 32 - 1, true],
-  alpha: [1e-6, 1e6],
+  alpha: [1e-4, 1e4],
   steps: [1, 1e7, true],
   batch: [1, 4096, true],
   accumulation: [1, 4096, true],
@@ -305,10 +374,16 @@ function checkRanges(settings: PlannedSettings): void {
   for (const [name, [least, most, isWhole]] of Object.entries(ranges)) {
     const value = settings[name as keyof TrainSettings].value as number;
     if (Number.isFinite(value) && value >= least && value <= most && (!isWhole || Number.isInteger(value))) continue;
-    throw new UserError(`${name} cannot be ${value}.`, { fix: `Give ${isWhole ? "a whole number" : "a number"} from ${least} to ${most}.`, exitCode: 2 });
+    throw new UserError(`${name} cannot be ${value}.`, {
+      fix: `Give ${isWhole ? "a whole number" : "a number"} from ${least} to ${most}.`,
+      exitCode: 2,
+    });
   }
   if (!/^[^\\/:*?"<>|\u0000-\u001f]+$/.test(settings.name.value) || /^\.|[. ]$/.test(settings.name.value)) {
-    throw new UserError(`"${settings.name.value}" cannot be a file's name.`, { fix: "Use letters, digits, - and _.", exitCode: 2 });
+    throw new UserError(`"${settings.name.value}" cannot be a file's name.`, {
+      fix: "Use letters, digits, - and _.",
+      exitCode: 2,
+    });
   }
   const { resolutionPx, bucketStepPx } = settings;
   if (resolutionPx.value % bucketStepPx.value !== 0) {

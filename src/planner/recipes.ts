@@ -29,7 +29,15 @@ export interface Recipe {
 /** Rows that several recipes share. */
 const sd15 = { schedule: "cosine", warmup: 0.05, batch: 2, minSnrGamma: 5 } as const;
 const sdxl = { textEncoderLearningRate: 0, warmup: 0, batch: 1, minSnrGamma: 5 } as const;
-const mini = { textEncoderLearningRate: 0, schedule: "cosine", warmup: 0.05, batch: 4, minSnrGamma: 5, rank: 16, alpha: 16 } as const;
+const mini = {
+  textEncoderLearningRate: 0,
+  schedule: "cosine",
+  warmup: 0.05,
+  batch: 4,
+  minSnrGamma: 5,
+  rank: 16,
+  alpha: 16,
+} as const;
 
 /**
  * SD 1.5 and SDXL: the middle of what kohya-ss/sd-scripts, OneTrainer, Civitai's trainer and the HoloStrawberry notebooks use.
@@ -37,14 +45,68 @@ const mini = { textEncoderLearningRate: 0, schedule: "cosine", warmup: 0.05, bat
  */
 export const recipes: Readonly<Record<RecipeFamily, Readonly<Record<LoraType, Recipe>>>> = {
   sd15: {
-    character: { ...sd15, exposures: 3000, exposuresRange: [2000, 4000], rank: 16, alpha: 8, learningRate: 3e-4, textEncoderLearningRate: 5e-5, captionDropout: 0 },
-    style: { ...sd15, exposures: 4000, exposuresRange: [3000, 8000], rank: 32, alpha: 16, learningRate: 2e-4, textEncoderLearningRate: 0, captionDropout: 0.05 },
-    concept: { ...sd15, exposures: 2500, exposuresRange: [1500, 4000], rank: 16, alpha: 8, learningRate: 2e-4, textEncoderLearningRate: 3e-5, captionDropout: 0 },
+    character: {
+      ...sd15,
+      exposures: 3000,
+      exposuresRange: [2000, 4000],
+      rank: 16,
+      alpha: 8,
+      learningRate: 3e-4,
+      textEncoderLearningRate: 5e-5,
+      captionDropout: 0,
+    },
+    style: {
+      ...sd15,
+      exposures: 4000,
+      exposuresRange: [3000, 8000],
+      rank: 32,
+      alpha: 16,
+      learningRate: 2e-4,
+      textEncoderLearningRate: 0,
+      captionDropout: 0.05,
+    },
+    concept: {
+      ...sd15,
+      exposures: 2500,
+      exposuresRange: [1500, 4000],
+      rank: 16,
+      alpha: 8,
+      learningRate: 2e-4,
+      textEncoderLearningRate: 3e-5,
+      captionDropout: 0,
+    },
   },
   sdxl: {
-    character: { ...sdxl, exposures: 2000, exposuresRange: [1000, 3000], rank: 32, alpha: 16, learningRate: 1e-4, schedule: "constant", captionDropout: 0 },
-    style: { ...sdxl, exposures: 3000, exposuresRange: [2000, 6000], rank: 32, alpha: 16, learningRate: 1e-4, schedule: "cosine", captionDropout: 0.05 },
-    concept: { ...sdxl, exposures: 1500, exposuresRange: [1000, 3000], rank: 16, alpha: 8, learningRate: 1e-4, schedule: "constant", captionDropout: 0 },
+    character: {
+      ...sdxl,
+      exposures: 2000,
+      exposuresRange: [1000, 3000],
+      rank: 32,
+      alpha: 16,
+      learningRate: 1e-4,
+      schedule: "constant",
+      captionDropout: 0,
+    },
+    style: {
+      ...sdxl,
+      exposures: 3000,
+      exposuresRange: [2000, 6000],
+      rank: 32,
+      alpha: 16,
+      learningRate: 1e-4,
+      schedule: "cosine",
+      captionDropout: 0.05,
+    },
+    concept: {
+      ...sdxl,
+      exposures: 1500,
+      exposuresRange: [1000, 3000],
+      rank: 16,
+      alpha: 8,
+      learningRate: 1e-4,
+      schedule: "constant",
+      captionDropout: 0,
+    },
   },
   mini: {
     character: { ...mini, exposures: 1200, exposuresRange: [600, 2400], learningRate: 1e-3, captionDropout: 0 },

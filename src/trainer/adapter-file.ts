@@ -14,7 +14,8 @@ import type { AdapterWeights } from "./network.ts";
 import type { RunPictures } from "./pictures.ts";
 
 /** Of this package. */
-export const version = (JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string }).version;
+export const version = (JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string })
+  .version;
 
 export interface AdapterFacts {
   readonly plan: TrainPlan;
@@ -83,7 +84,10 @@ function describe({ plan, settings, base, run }: AdapterFacts, step: number, epo
       pictures: trained.length,
       folders: countFolders(run, settings.name),
       tags: { [settings.name]: countTags(trained.map(({ caption }) => caption)) },
-      buckets: run.buckets.map((bucket, i) => ({ ...bucket, pictures: trained.filter(({ bucketIndex }) => bucketIndex === i).length })),
+      buckets: run.buckets.map((bucket, i) => ({
+        ...bucket,
+        pictures: trained.filter(({ bucketIndex }) => bucketIndex === i).length,
+      })),
     },
   };
 }
@@ -121,11 +125,16 @@ export async function readInitialAdapter(
       });
     }
     if (module.rank !== rank) {
-      throw new UserError(`${path} has rank ${module.rank}, but this run trains rank ${rank}.`, { fix: `Give --rank ${module.rank}.` });
+      throw new UserError(`${path} has rank ${module.rank}, but this run trains rank ${rank}.`, {
+        fix: `Give --rank ${module.rank}.`,
+      });
     }
     // The same change of the base at the plan's alpha.
     const scale = module.alpha / alpha;
-    weights.set(module.path, { down: module.down.data, up: scale === 1 ? module.up.data : module.up.data.map((value) => value * scale) });
+    weights.set(module.path, {
+      down: module.down.data,
+      up: scale === 1 ? module.up.data : module.up.data.map((value) => value * scale),
+    });
   }
   return weights;
 }

@@ -110,7 +110,10 @@ async function readState(folder: string): Promise<RunState> {
     const state = JSON.parse(await readFile(path, "utf8")) as Partial<RunState>;
     if (state.version === 1 && Number.isInteger(state.step) && Number.isInteger(state.eventsBytes)) return state as RunState;
   } catch (error) {
-    throw new UserError(`${path} cannot be read: ${(error as Error).message}.`, { fix: `Remove ${folder} to go on from the one before.`, cause: error });
+    throw new UserError(`${path} cannot be read: ${(error as Error).message}.`, {
+      fix: `Remove ${folder} to go on from the one before.`,
+      cause: error,
+    });
   }
   throw new UserError(`${path} is of another version of Gesso.`, { fix: `Remove ${folder} to go on from the one before.` });
 }

@@ -32,7 +32,8 @@ export interface DenoiserOptions {
 export function buildDenoiser(base: DenoiserBase, { shape, adapters, text }: DenoiserOptions): Graph {
   const graph = new Graph();
   const { batch, height, width } = shape;
-  const { textEmbeddings, pooled } = text === "tokens" ? textConditioning(graph, base.textEncoders, batch, tokenCount(base)) : textFeedsOf(graph, base, batch);
+  const { textEmbeddings, pooled } =
+    text === "tokens" ? textConditioning(graph, base.textEncoders, batch, tokenCount(base)) : textFeedsOf(graph, base, batch);
   const inputs = {
     sample: graph.feed("noisyLatents", [batch, base.unet.inChannels, height, width]),
     timesteps: graph.feed("timesteps", [batch]),
@@ -73,7 +74,12 @@ function appendLoss(base: DenoiserBase, options: LossOptions): { graph: Graph; l
 }
 
 /** A whole step: loss, gradients, clipping and AdamW. Fetches `loss` and `gradNorm`. */
-export function buildStep(base: DenoiserBase, options: LossOptions, groups: readonly ParameterGroup[], optimizer: OptimizerSettings): Graph {
+export function buildStep(
+  base: DenoiserBase,
+  options: LossOptions,
+  groups: readonly ParameterGroup[],
+  optimizer: OptimizerSettings,
+): Graph {
   const { graph, loss } = appendLoss(base, options);
   graph.fetches.set("loss", loss);
   appendStep(loss, groups, optimizer);
@@ -81,7 +87,12 @@ export function buildStep(base: DenoiserBase, options: LossOptions, groups: read
 }
 
 /** One of several microsteps: adds its share of the gradients to the accumulators. Fetches `loss`. */
-export function buildMicrostep(base: DenoiserBase, options: LossOptions, groups: readonly ParameterGroup[], count: number): Graph {
+export function buildMicrostep(
+  base: DenoiserBase,
+  options: LossOptions,
+  groups: readonly ParameterGroup[],
+  count: number,
+): Graph {
   const { graph, loss } = appendLoss(base, options);
   graph.fetches.set("loss", loss);
   appendAccumulation(loss, groups, 1 / count);

@@ -66,7 +66,10 @@ export function createEncoder(options: {
     refuseDamagedLatents(picture, latents);
     const [h, w] = [heightPx / base.pixelsPerLatent, widthPx / base.pixelsPerLatent];
     const timeIds = Float32Array.from([...loaded.originalSize, ...loaded.cropTopLeft, ...loaded.targetSize]);
-    const shapes = { latents: { shape: [base.vae.latentChannels, h, w], data: latents }, timeIds: { shape: [6], data: timeIds } };
+    const shapes = {
+      latents: { shape: [base.vae.latentChannels, h, w], data: latents },
+      timeIds: { shape: [6], data: timeIds },
+    };
     const mask = loaded.mask && averagePool(loaded.mask, heightPx, widthPx, base.pixelsPerLatent);
     return mask ? { ...shapes, mask: { shape: [h, w], data: mask } } : shapes;
   };
@@ -77,7 +80,9 @@ export function createEncoder(options: {
     const widths = textWidths(base);
     const shape = [tokenCount(base), widths.embeddings];
     const entry = { textEmbeddings: { shape, data: requireFloats(textEmbeddings, "textEmbeddings") } };
-    return widths.pooled === undefined ? entry : { ...entry, pooled: { shape: [widths.pooled], data: requireFloats(pooled, "pooled") } };
+    return widths.pooled === undefined
+      ? entry
+      : { ...entry, pooled: { shape: [widths.pooled], data: requireFloats(pooled, "pooled") } };
   };
 
   const remember = async <T extends Parameters<TensorCache["put"]>[1]>(key: string, make: () => Promise<T>) => {
@@ -136,7 +141,9 @@ export function textFeeds(base: Pick<BaseModel, "textEncoders">, ids: readonly I
     base.textEncoders.flatMap(({ name, config }, i) => {
       const rows = ids[i] ?? new Int32Array();
       const inputIds = [`inputIds.${name}`, rows] as const;
-      return config.projectionDim === undefined ? [inputIds] : [inputIds, [`eosRows.${name}`, findEosRows(rows, length, config)] as const];
+      return config.projectionDim === undefined
+        ? [inputIds]
+        : [inputIds, [`eosRows.${name}`, findEosRows(rows, length, config)] as const];
     }),
   );
 }

@@ -32,7 +32,12 @@ export type TrainEvent =
       readonly device: string;
     }
   /** Preparation going on; not kept in events.jsonl. */
-  | { readonly type: "progress"; readonly phase: "base" | "latents" | "captions" | "compile" | "preview"; readonly done: number; readonly total: number }
+  | {
+      readonly type: "progress";
+      readonly phase: "base" | "latents" | "captions" | "compile" | "preview";
+      readonly done: number;
+      readonly total: number;
+    }
   | {
       readonly type: "step";
       readonly step: number;

@@ -46,7 +46,8 @@ export function createFeedMaker(options: {
   return {
     isFlipped: (step, sample) => flip && chance("flip", step, sample) < 0.5,
     isDropped: (step, sample) => chance("dropout", step, sample) < captionDropout,
-    noise: (step, sample, [height, width]) => trainingNoise({ seed, step, sample }, [base.vae.latentChannels, height, width], noiseOffset),
+    noise: (step, sample, [height, width]) =>
+      trainingNoise({ seed, step, sample }, [base.vae.latentChannels, height, width], noiseOffset),
     timestep: (step, sample) => integers({ seed, purpose: "timestep", step, sample }, 1, schedule.trainTimesteps)[0] ?? 0,
     batch(samples) {
       const latents = join(samples.map(({ picture }) => picture.latents));
@@ -73,7 +74,13 @@ function conditionFeeds(
   const sizes = base.unet.additionEmbed ? { timeIds: join(samples.map(({ picture }) => picture.timeIds)) } : {};
   if (text.kind === "tokens") {
     const rows = samples.map(({ caption }) => text.get(caption));
-    return { ...sizes, ...textFeeds(base, base.textEncoders.map((_, i) => joinIds(rows.map((row) => row[i] ?? new Int32Array(tokenCount(base)))))) };
+    return {
+      ...sizes,
+      ...textFeeds(
+        base,
+        base.textEncoders.map((_, i) => joinIds(rows.map((row) => row[i] ?? new Int32Array(tokenCount(base))))),
+      ),
+    };
   }
   const encoded = samples.map(({ caption }) => text.get(caption));
   const textEmbeddings = join(encoded.map((entry) => entry.textEmbeddings));

@@ -35,8 +35,15 @@ export interface Network {
   load(state: ReadonlyMap<string, StateTensor>): Promise<void>;
   /** Parameters and optimizer state now. */
   read(): Promise<readonly StateTensor[]>;
+  /** Whether steps on latents of this size are ready to run. */
+  isCompiled(size: Omit<DenoiserShape, "batch">): boolean;
+  compile(size: Omit<DenoiserShape, "batch">): Promise<void>;
   /** One optimizer step over the microsteps' feeds. `step` is 1 for the first. */
-  step(step: number, shape: Omit<DenoiserShape, "batch">, microsteps: readonly Record<string, TensorData>[]): Promise<StepResult>;
+  step(
+    step: number,
+    shape: Omit<DenoiserShape, "batch">,
+    microsteps: readonly Record<string, TensorData>[],
+  ): Promise<StepResult>;
   /** Unweighted loss of each picture of a batch. */
   losses(shape: DenoiserShape, feeds: Record<string, TensorData>): Promise<Float32Array>;
   dispose(): Promise<void>;
@@ -71,7 +78,23 @@ export function createNetwork(options: {
     executables.set(name, known);
     return known;
   };
-  const lossOptions = (shape: DenoiserShape): LossOptions => ({ shape, adapters, masked, text: trainsText ? "tokens" : "embeddings" });
+  const lossOptions = (shape: DenoiserShape): LossOptions => ({
+    shape,
+    adapters,
+    masked,
+    text: trainsText ? "tokens" : "embeddings",
+  });
+
+  const stepNameOf = ({ height, width }: Omit<DenoiserShape, "batch">): string => `step ${width}x${height} x${settings.batch}`;
+  /** A whole step, or one of the microsteps that are summed. */
+  const compileStep = (size: Omit<DenoiserShape, "batch">): Promise<Executable> =>
+    compileOnce(stepNameOf(size), () => {
+      const own = lossOptions({ batch: settings.batch, ...size });
+      return settings.accumulation === 1
+        ? buildStep(base, own, groups, optimizer)
+        : buildMicrostep(base, own, groups, settings.accumulation);
+    });
+  const compileApply = (): Promise<Executable> => compileOnce("apply", () => buildApplyStep(groups, optimizer));
 
   return {
     adapters,
@@ -81,7 +104,8 @@ export function createNetwork(options: {
       const fresh = freshWeights(targets, settings, options.initial);
       for (const parameter of parameters) {
         for (const name of bufferNames(parameter.name, settings.accumulation > 1)) {
-          const data = state.get(name)?.data ?? (name === parameter.name ? fresh(name) : new Float32Array(sizeOf(parameter.shape)));
+          const data =
+            state.get(name)?.data ?? (name === parameter.name ? fresh(name) : new Float32Array(sizeOf(parameter.shape)));
           if (isLoaded) await engine.write(name, data);
           else await engine.allocate({ name, shape: parameter.shape, dtype: "float32" }, { kind: "data", data });
         }
@@ -91,24 +115,26 @@ export function createNetwork(options: {
     async read() {
       const tensors: StateTensor[] = [];
       for (const { name, shape } of parameters) {
-        for (const buffer of bufferNames(name, false)) tensors.push({ name: buffer, shape, data: requireFloats(await engine.read(buffer), buffer) });
+        for (const buffer of bufferNames(name, false))
+          tensors.push({ name: buffer, shape, data: requireFloats(await engine.read(buffer), buffer) });
       }
       return tensors;
     },
-    async step(step, { height, width }, microsteps) {
-      const shape = { batch: settings.batch, height, width };
-      const size = `${width}x${height} x${settings.batch}`;
+    isCompiled: (size) => executables.has(stepNameOf(size)),
+    async compile(size) {
+      await compileStep(size);
+      if (settings.accumulation > 1) await compileApply();
+    },
+    async step(step, size, microsteps) {
+      const run = await compileStep(size);
       const rates = rateFeeds(groups, settings, step);
       if (settings.accumulation === 1) {
-        const run = await compileOnce(`step ${size}`, () => buildStep(base, lossOptions(shape), groups, optimizer));
         const result = await run.run({ ...microsteps[0], ...rates });
         return { loss: scalarOf(result, "loss"), gradNorm: scalarOf(result, "gradNorm") };
       }
-      const run = await compileOnce(`microstep ${size}`, () => buildMicrostep(base, lossOptions(shape), groups, settings.accumulation));
       let loss = 0;
       for (const feeds of microsteps) loss += scalarOf(await run.run(feeds), "loss") / settings.accumulation;
-      const apply = await compileOnce("apply", () => buildApplyStep(groups, optimizer));
-      return { loss, gradNorm: scalarOf(await apply.run(rates), "gradNorm") };
+      return { loss, gradNorm: scalarOf(await (await compileApply()).run(rates), "gradNorm") };
     },
     async losses(shape, feeds) {
       const name = `loss ${shape.width}x${shape.height} x${shape.batch}`;

@@ -34,7 +34,10 @@ export function createOrder(buckets: readonly (readonly number[])[], size: numbe
   return (step) => {
     const epoch = findEpoch(step, stepsUntil);
     const inEpoch = entries.flatMap((_, b) =>
-      Array.from({ length: filled(b, epoch + 1) - filled(b, epoch) }, (_unused, i) => ({ bucket: b, index: filled(b, epoch) + i })),
+      Array.from({ length: filled(b, epoch + 1) - filled(b, epoch) }, (_unused, i) => ({
+        bucket: b,
+        index: filled(b, epoch) + i,
+      })),
     );
     const shuffled = permutation({ seed, purpose: "order", step: epoch, sample: 0 }, inEpoch.length);
     const chosen = inEpoch[shuffled[step - stepsUntil(epoch)] ?? 0];

@@ -50,24 +50,36 @@ export interface PreparedRun {
 }
 
 /** Yields progress and warnings. @throws UserError for whatever keeps the run from starting */
-export async function* prepareRun(plan: TrainPlan, paths: RunPaths, options: TrainOptions): AsyncGenerator<TrainEvent, PreparedRun> {
+export async function* prepareRun(
+  plan: TrainPlan,
+  paths: RunPaths,
+  options: TrainOptions,
+): AsyncGenerator<TrainEvent, PreparedRun> {
   const settings = settingsOf(plan);
   const { signal } = options;
   yield { type: "progress", phase: "base", done: 0, total: 1 };
   const base = await openBase(settings.base, { hashCacheFile: options.hashCacheFile });
   if (base.hashes.all !== settings.baseHash) {
-    throw new UserError(`The base model ${base.folder} is not the one that this run was planned for.`, { fix: "Put the old files back, or start a new run." });
+    throw new UserError(`The base model ${base.folder} is not the one that this run was planned for.`, {
+      fix: "Put the old files back, or start a new run.",
+    });
   }
   const run = await readRunPictures(settings);
-  const members = run.buckets.map((_, b) => run.pictures.flatMap(({ bucketIndex, isHeldOut }, i) => (bucketIndex === b && !isHeldOut ? [i] : [])));
+  const members = run.buckets.map((_, b) =>
+    run.pictures.flatMap(({ bucketIndex, isHeldOut }, i) => (bucketIndex === b && !isHeldOut ? [i] : [])),
+  );
   const targets = findAdapterTargets(base, settings.targets, settings.textEncoderLearningRate > 0);
-  const initial = settings.continueFrom === null ? new Map() : await readInitialAdapter(settings.continueFrom, base, targets, settings);
-  const notes = [...base.notes, ...run.notes, ...plan.warnings];
+  const initial =
+    settings.continueFrom === null ? new Map() : await readInitialAdapter(settings.continueFrom, base, targets, settings);
+  const notes = [...base.notes, ...run.notes, ...describeCutCaptions(base, run), ...plan.warnings];
   yield { type: "progress", phase: "base", done: 1, total: 1 };
 
   const damaged: string[] = [];
-  const cache = await openCache(settings.cacheFolder, { onDamaged: (path, reason) => damaged.push(`${path} was damaged and is made again: ${reason}`) });
+  const cache = await openCache(settings.cacheFolder, {
+    onDamaged: (path, reason) => damaged.push(`${path} was damaged and is made again: ${reason}`),
+  });
   const engine = await options.createEngine();
+  let isReady = false;
   try {
     const weights = createWeightStore(engine, base);
     const encoder = createEncoder({ base, weights, cache, settings });
@@ -89,9 +101,15 @@ export async function* prepareRun(plan: TrainPlan, paths: RunPaths, options: Tra
         ? { kind: "tokens", get: (caption) => tokenise(base, caption) }
         : { kind: "embeddings", get: (caption) => found(texts.get(caption), `the caption "${caption}"`) },
     });
-    const encoded = (picture: number, flip: boolean): EncodedPicture => found(pictures.get(pictureKey(picture, flip)), `picture ${picture}`);
-    const painter = createPainter({ base, weights, encodeText: (prompt) => Promise.resolve(found(texts.get(prompt), `the prompt "${prompt}"`)) });
+    const encoded = (picture: number, flip: boolean): EncodedPicture =>
+      found(pictures.get(pictureKey(picture, flip)), `picture ${picture}`);
+    const painter = createPainter({
+      base,
+      weights,
+      encodeText: (prompt) => Promise.resolve(found(texts.get(prompt), `the prompt "${prompt}"`)),
+    });
     const usesPreviews = settings.previewPrompts.length > 0;
+    isReady = true;
     return {
       plan,
       settings,
@@ -114,10 +132,24 @@ export async function* prepareRun(plan: TrainPlan, paths: RunPaths, options: Tra
       notes: [...notes, ...damaged],
       dispose: () => disposeAll(network, painter, engine),
     };
-  } catch (error) {
-    await engine.dispose();
-    throw error;
+  } finally {
+    // An error, or a caller that listens no longer.
+    if (!isReady) await engine.dispose();
   }
+}
+
+/** Captions whose end no text encoder sees. */
+function describeCutCaptions({ textEncoders }: BaseModel, { pictures }: RunPictures): readonly string[] {
+  const cut = pictures.flatMap(({ item, caption }) => {
+    const unseen = textEncoders.map(({ tokenizer }) => tokenizer.encode(caption).cutText).filter((text) => text !== "");
+    return unseen[0] === undefined || unseen.length < textEncoders.length ? [] : [{ name: item.name, text: unseen[0] }];
+  });
+  const [first] = cut;
+  if (!first) return [];
+  const many = cut.length === 1 ? `The caption of ${first.name} is` : `${cut.length} of ${pictures.length} captions are`;
+  const where = cut.length === 1 ? "" : ` in ${first.name}`;
+  const text = first.text.length > 60 ? `${first.text.slice(0, 60)}...` : first.text;
+  return [`${many} longer than the text encoder reads; what it does not see${where}: "${text}". Put what matters first.`];
 }
 
 async function disposeAll(network: Network, painter: Painter, engine: Engine): Promise<void> {
@@ -156,7 +188,9 @@ async function* encodePictures(
 
 function refuseEmptyMask({ item }: RunPicture, { mask }: EncodedPicture): void {
   if (!mask || mask.some((value) => value > 0)) return;
-  throw new UserError(`The mask of ${item.path} lets nothing count.`, { fix: "Paint white what is to be learnt, or take the picture out." });
+  throw new UserError(`The mask of ${item.path} lets nothing count.`, {
+    fix: "Paint white what is to be learnt, or take the picture out.",
+  });
 }
 
 async function* encodeCaptions(

@@ -9,12 +9,15 @@ import { type RunPaths, stepName } from "./run-folder.ts";
 import type { Painter } from "./sample.ts";
 
 export interface Previewer {
-  /** Draws the sheet of a step. @returns its path */
-  draw(step: number, onProgress: (done: number, total: number) => void): Promise<string>;
+  /** Draws the sheet of a step: yields how many of how many pictures are done, and returns its path. */
+  draw(step: number, signal: AbortSignal | undefined): AsyncGenerator<readonly [done: number, total: number], string>;
 }
 
 /** The prompts of previews as they are encoded: without the trigger word, then with it. */
-export function previewTexts({ previewPrompts, trigger }: Pick<TrainSettings, "previewPrompts" | "trigger">): readonly string[] {
+export function previewTexts({
+  previewPrompts,
+  trigger,
+}: Pick<TrainSettings, "previewPrompts" | "trigger">): readonly string[] {
   const plain = previewPrompts.map((prompt) => removeTrigger(prompt, trigger));
   return [...plain, ...plain.map((prompt) => insertTrigger(prompt, trigger ?? "").caption)];
 }
@@ -33,21 +36,29 @@ export function createPreviewer(options: {
   const baseTiles = new Map<number, Pixels>();
   const triggers = trigger === null ? [0] : [0, 1];
 
-  const drawOne = (text: number, row: number, adapters: readonly AdapterSpec[]): Promise<Pixels> =>
-    painter.draw({
-      prompt: texts[text] ?? "",
-      negativePrompt: "",
-      seed: settings.seed + row,
-      steps: settings.previewSteps,
-      guidance: settings.previewGuidance,
-      sampler: "dpmpp_2m",
-      widthPx: settings.previewSizePx,
-      heightPx: settings.previewSizePx,
-      adapters,
-    });
+  const drawOne = (
+    text: number,
+    row: number,
+    adapters: readonly AdapterSpec[],
+    signal: AbortSignal | undefined,
+  ): Promise<Pixels> =>
+    painter.draw(
+      {
+        prompt: texts[text] ?? "",
+        negativePrompt: "",
+        seed: settings.seed + row,
+        steps: settings.previewSteps,
+        guidance: settings.previewGuidance,
+        sampler: "dpmpp_2m",
+        widthPx: settings.previewSizePx,
+        heightPx: settings.previewSizePx,
+        adapters,
+      },
+      signal,
+    );
 
   return {
-    async draw(step, onProgress) {
+    async *draw(step, signal) {
       const total = count * triggers.length * 2;
       let done = 0;
       const tiles: Pixels[][] = [];
@@ -55,10 +66,10 @@ export function createPreviewer(options: {
         const line: Pixels[] = [];
         for (const withTrigger of triggers) {
           const text = row + withTrigger * count;
-          const before = baseTiles.get(text) ?? (await drawOne(text, row, []));
+          const before = baseTiles.get(text) ?? (await drawOne(text, row, [], signal));
           baseTiles.set(text, before);
-          line.push(before, await drawOne(text, row, options.adapters));
-          onProgress((done += 2), total);
+          line.push(before, await drawOne(text, row, options.adapters, signal));
+          yield [(done += 2), total];
         }
         tiles.push(line);
       }
@@ -81,5 +92,9 @@ export function removeTrigger(prompt: string, trigger: string | null): string {
   const at = prompt.toLowerCase().indexOf(trigger.toLowerCase());
   if (at < 0) return prompt;
   const rest = `${prompt.slice(0, at)} ${prompt.slice(at + trigger.length)}`;
-  return rest.replace(/\s+,/g, ",").replace(/^[\s,]+|[\s,]+$/g, "").replace(/\s+/g, " ").replace(/,\s*,/g, ",");
+  return rest
+    .replace(/\s+,/g, ",")
+    .replace(/^[\s,]+|[\s,]+$/g, "")
+    .replace(/\s+/g, " ")
+    .replace(/,\s*,/g, ",");
 }

@@ -21,8 +21,13 @@ export async function writeReport(paths: RunPaths, facts: ReportFacts): Promise<
 }
 
 /** @param link gives the address of a file as the page is to have it */
-export function renderReport({ plan, losses, validations, sheets, chosen, notes }: ReportFacts, link: (path: string) => string): string {
-  const heldOut = validations.flatMap((entry) => (entry.heldOut === null ? [] : [{ x: entry.step, y: entry.heldOut / (entry.base.heldOut ?? 1) }]));
+export function renderReport(
+  { plan, losses, validations, sheets, chosen, notes }: ReportFacts,
+  link: (path: string) => string,
+): string {
+  const heldOut = validations.flatMap((entry) =>
+    entry.heldOut === null ? [] : [{ x: entry.step, y: entry.heldOut / (entry.base.heldOut ?? 1) }],
+  );
   const trained = validations.map((entry) => ({ x: entry.step, y: entry.train / entry.base.train }));
   const sections = [
     `<h1>${escapeHtml(plan.name.value)}</h1>`,
@@ -37,7 +42,13 @@ export function renderReport({ plan, losses, validations, sheets, chosen, notes 
       chart([{ name: "mean loss", color: "#57606a", points: smooth(losses) }]),
     ]),
     validations.length > 0 ? section("Measurements", "", [validationTable(validations)]) : "",
-    sheets.length > 0 ? section("Previews", "", sheets.map(({ step, path }) => figure(step, link(path)))) : "",
+    sheets.length > 0
+      ? section(
+          "Previews",
+          "",
+          sheets.map(({ step, path }) => figure(step, link(path))),
+        )
+      : "",
     section("Settings", "", [settingsTable(plan)]),
     notes.length > 0 ? section("Notes", "", [`<ul>${notes.map((note) => `<li>${escapeHtml(note)}</li>`).join("")}</ul>`]) : "",
   ];
@@ -100,7 +111,8 @@ function chart(lines: readonly { readonly name: string; readonly color: string; 
     const place = points.map(({ x, y }) => `${toX(x).toFixed(1)},${toY(y).toFixed(1)}`).join(" ");
     return [`<polyline points="${place}" fill="none" stroke="${color}" stroke-width="1.5"/>`];
   });
-  const label = (x: number, y: number, text: string, color = "#57606a"): string => `<text x="${x}" y="${y}" fill="${color}" font-size="11">${escapeHtml(text)}</text>`;
+  const label = (x: number, y: number, text: string, color = "#57606a"): string =>
+    `<text x="${x}" y="${y}" fill="${color}" font-size="11">${escapeHtml(text)}</text>`;
   const labels = [
     label(2, toY(highY) + 4, highY.toPrecision(4)),
     label(2, toY(lowY) + 4, lowY.toPrecision(4)),
@@ -112,7 +124,10 @@ function chart(lines: readonly { readonly name: string; readonly color: string; 
 }
 
 function bounds(values: readonly number[]): readonly [number, number] {
-  return values.reduce<readonly [number, number]>(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+  return values.reduce<readonly [number, number]>(
+    ([low, high], value) => [Math.min(low, value), Math.max(high, value)],
+    [Infinity, -Infinity],
+  );
 }
 
 function escapeHtml(text: string): string {

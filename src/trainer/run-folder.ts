@@ -1,6 +1,6 @@
 /** A run on disk: its plan, its event log, its checkpoints. Each file is complete or absent. */
 import { constants } from "node:fs";
-import { mkdir, open, readdir, readFile, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rm, rmdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { explainWriteError, writeFileAtomically } from "../formats/atomic.ts";
@@ -52,6 +52,16 @@ export async function createRun(plan: TrainPlan): Promise<RunPaths> {
   return paths;
 }
 
+/** Takes a run away that failed before its first step, so that its name is free again. A folder with anything else in it stays. */
+export async function removeUnbegunRun(paths: RunPaths): Promise<void> {
+  const events = await readEvents(paths.events).catch(() => []);
+  if (events.some(({ type }) => type === "step")) return;
+  await rm(paths.plan, { force: true });
+  await rm(paths.events, { force: true });
+  // rmdir takes empty folders only; what is not empty is not ours.
+  for (const folder of [paths.checkpoints, paths.samples, paths.folder]) await rmdir(folder).catch(() => undefined);
+}
+
 export async function makeFolders(paths: RunPaths): Promise<void> {
   for (const folder of [paths.folder, paths.checkpoints, paths.samples]) {
     await mkdir(folder, { recursive: true }).catch((error: unknown) => {
@@ -64,7 +74,10 @@ export async function makeFolders(paths: RunPaths): Promise<void> {
 export async function readPlan(folder: string): Promise<TrainPlan> {
   const path = join(folder, "plan.json");
   const text = await readFile(path, "utf8").catch((error: unknown) => {
-    throw new UserError(`There is no run in ${folder}: ${path} is missing.`, { fix: "Give the folder of a run, such as runs/NAME.", cause: error });
+    throw new UserError(`There is no run in ${folder}: ${path} is missing.`, {
+      fix: "Give the folder of a run, such as runs/NAME.",
+      cause: error,
+    });
   });
   const plan = parsePlan(text);
   if (!plan) throw new UserError(`${path} is not a plan that this version of Gesso can read.`, { fix: "Start the run again." });
@@ -123,7 +136,8 @@ export async function readEvents(path: string): Promise<readonly TrainEvent[]> {
 /** Steps of the complete checkpoints, in order. Leftovers of checkpoints that were being written are removed. */
 export async function listCheckpoints(paths: RunPaths): Promise<readonly number[]> {
   const names = await readdir(paths.checkpoints).catch(() => [] as string[]);
-  for (const name of names.filter((entry) => entry.startsWith("."))) await rm(join(paths.checkpoints, name), { recursive: true, force: true });
+  for (const name of names.filter((entry) => entry.startsWith(".")))
+    await rm(join(paths.checkpoints, name), { recursive: true, force: true });
   return names.flatMap((name) => (/^step-\d{6,}$/.test(name) ? [Number(name.slice(5))] : [])).sort((a, b) => a - b);
 }
 

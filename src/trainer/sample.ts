@@ -59,7 +59,10 @@ export function createPainter(options: {
     if (own.length === 0 && options.encodeText) return options.encodeText(prompt);
     const run = await compileOnce(`text encoders${keyOf(own)}`, () => addAdapters(buildTextEncoding(base, 1), own));
     const { textEmbeddings, pooled } = await run.run(textFeeds(base, tokenise(base, prompt)));
-    return { textEmbeddings: requireFloats(textEmbeddings, "textEmbeddings"), pooled: pooled && requireFloats(pooled, "pooled") };
+    return {
+      textEmbeddings: requireFloats(textEmbeddings, "textEmbeddings"),
+      pooled: pooled && requireFloats(pooled, "pooled"),
+    };
   };
   const encodeNegative = (prompt: string, adapters: readonly AdapterSpec[]): Promise<EncodedText> | EncodedText =>
     prompt === "" && base.zerosForEmptyPrompt ? zeroText(base) : encode(prompt, adapters);
@@ -77,7 +80,9 @@ export function createPainter(options: {
         buildDenoiser(base, { shape, adapters: own, text: "embeddings" }),
       );
       const latents = await denoise(base, unet, texts, request, signal);
-      const decoder = await compileOnce(`vae decoder ${widthPx}x${heightPx}`, () => buildVaeDecoding(base, 1, size.height, size.width));
+      const decoder = await compileOnce(`vae decoder ${widthPx}x${heightPx}`, () =>
+        buildVaeDecoding(base, 1, size.height, size.width),
+      );
       const { pixels } = await decoder.run({ latents });
       return tensorToPixels(requireFloats(pixels, "pixels"), heightPx, widthPx);
     },
@@ -97,14 +102,23 @@ async function denoise(
   signal: AbortSignal | undefined,
 ): Promise<Float32Array> {
   const { seed, guidance, widthPx, heightPx, steps, sampler } = request;
-  const size = { originalHeightPx: heightPx, originalWidthPx: widthPx, cropTopPx: 0, cropLeftPx: 0, targetHeightPx: heightPx, targetWidthPx: widthPx };
+  const size = {
+    originalHeightPx: heightPx,
+    originalWidthPx: widthPx,
+    cropTopPx: 0,
+    cropLeftPx: 0,
+    targetHeightPx: heightPx,
+    targetWidthPx: widthPx,
+  };
   const predict = async (scaled: Float32Array, timestep: number): Promise<readonly Float32Array[]> => {
     signal?.throwIfAborted();
     const { prediction } = await unet.run({
       noisyLatents: join(texts.map(() => scaled)),
       timesteps: Float32Array.from(texts, () => timestep),
       textEmbeddings: join(texts.map(({ textEmbeddings }) => textEmbeddings)),
-      ...(texts[0]?.pooled ? { pooled: join(texts.flatMap(({ pooled }) => pooled ?? [])), timeIds: join(texts.map(() => sdxlTimeIds(size))) } : {}),
+      ...(texts[0]?.pooled
+        ? { pooled: join(texts.flatMap(({ pooled }) => pooled ?? [])), timeIds: join(texts.map(() => sdxlTimeIds(size))) }
+        : {}),
     });
     const all = requireFloats(prediction, "prediction");
     return texts.map((_, i) => all.subarray((i * all.length) / texts.length, ((i + 1) * all.length) / texts.length));
@@ -120,7 +134,9 @@ async function denoise(
   const sigmas = sigmasOf[sampler](base.schedule, steps);
   const count = (base.vae.latentChannels * heightPx * widthPx) / base.pixelsPerLatent ** 2;
   const start = initialLatents(normal({ seed, purpose: "noise" }, count), sigmas[0] ?? 0);
-  const run = samplers[sampler](createDenoiser(base.schedule, predictor), sigmas, start, (step) => normal({ seed, purpose: "sampler", step }, count));
+  const run = samplers[sampler](createDenoiser(base.schedule, predictor), sigmas, start, (step) =>
+    normal({ seed, purpose: "sampler", step }, count),
+  );
   return finish(run);
 }
 
@@ -138,7 +154,10 @@ function keyOf(adapters: readonly AdapterSpec[]): string {
 
 function zeroText(base: BaseModel): EncodedText {
   const { embeddings, pooled } = textWidths(base);
-  return { textEmbeddings: new Float32Array(tokenCount(base) * embeddings), pooled: pooled === undefined ? undefined : new Float32Array(pooled) };
+  return {
+    textEmbeddings: new Float32Array(tokenCount(base) * embeddings),
+    pooled: pooled === undefined ? undefined : new Float32Array(pooled),
+  };
 }
 
 function checkSize({ pixelsPerLatent, unet }: BaseModel, widthPx: number, heightPx: number): void {

@@ -2,15 +2,36 @@
 import { UserError } from "../errors.ts";
 import type { TrainPlan } from "../planner/plan.ts";
 import { writeTrainedAdapter } from "./adapter-file.ts";
-import { type Checkpoint, hasCheckpoint, NonFiniteError, readCheckpoint, type RunState, type StateTensor, writeCheckpoint } from "./checkpoint.ts";
+import {
+  type Checkpoint,
+  hasCheckpoint,
+  NonFiniteError,
+  readCheckpoint,
+  type RunState,
+  type StateTensor,
+  writeCheckpoint,
+} from "./checkpoint.ts";
 import { chooseStep } from "./choose.ts";
 import type { TrainEvent, Validation } from "./events.ts";
 import type { Sample } from "./feeds.ts";
 import { rateFactor } from "./learning-rate.ts";
 import type { StepDraw } from "./order.ts";
+import type { Previewer } from "./preview.ts";
 import { prepareRun, type PreparedRun, type TrainOptions } from "./prepare.ts";
 import { writeReport } from "./report.ts";
-import { createRun, type EventLog, listCheckpoints, makeFolders, openEventLog, readEvents, readPlan, type RunPaths, runPaths, stepName } from "./run-folder.ts";
+import {
+  createRun,
+  type EventLog,
+  listCheckpoints,
+  makeFolders,
+  openEventLog,
+  readEvents,
+  readPlan,
+  removeUnbegunRun,
+  type RunPaths,
+  runPaths,
+  stepName,
+} from "./run-folder.ts";
 import { join } from "node:path";
 
 /**
@@ -20,7 +41,13 @@ import { join } from "node:path";
  * @example for await (const event of train(plan, { createEngine, hashCacheFile, signal })) console.log(event);
  */
 export async function* train(plan: TrainPlan, options: TrainOptions): AsyncGenerator<TrainEvent, void> {
-  yield* carryOut(plan, await createRun(plan), undefined, options);
+  const paths = await createRun(plan);
+  try {
+    yield* carryOut(plan, paths, undefined, options);
+  } catch (error) {
+    await removeUnbegunRun(paths);
+    throw error;
+  }
 }
 
 /**
@@ -38,13 +65,23 @@ export async function* resumeTraining(folder: string, options: TrainOptions): As
   yield* carryOut(plan, paths, checkpoint, options);
 }
 
-async function* carryOut(plan: TrainPlan, paths: RunPaths, from: Checkpoint | undefined, options: TrainOptions): AsyncGenerator<TrainEvent, void> {
+async function* carryOut(
+  plan: TrainPlan,
+  paths: RunPaths,
+  from: Checkpoint | undefined,
+  options: TrainOptions,
+): AsyncGenerator<TrainEvent, void> {
   let run: PreparedRun;
   try {
     run = yield* prepareRun(plan, paths, options);
   } catch (error) {
     if (!options.signal?.aborted) throw error;
-    yield { type: "stopped", step: from?.state.step ?? 0, runFolder: paths.folder, checkpoint: from ? checkpointPath(paths, from.state.step) : null };
+    yield {
+      type: "stopped",
+      step: from?.state.step ?? 0,
+      runFolder: paths.folder,
+      checkpoint: from ? checkpointPath(paths, from.state.step) : null,
+    };
     return;
   }
   const log = await openEventLog(paths.events, from?.state.eventsBytes ?? 0);
@@ -65,9 +102,22 @@ async function* carryOut(plan: TrainPlan, paths: RunPaths, from: Checkpoint | un
 }
 
 /** The run from its present state to its end. */
-async function* steps(run: PreparedRun, log: EventLog, from: Checkpoint | undefined, signal: AbortSignal | undefined): AsyncGenerator<TrainEvent, void> {
+async function* steps(
+  run: PreparedRun,
+  log: EventLog,
+  from: Checkpoint | undefined,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<TrainEvent, void> {
   const { settings, network, paths } = run;
-  let state: RunState = from?.state ?? { version: 1, step: 0, eventsBytes: 0, datasetHash: run.run.hash, baseLosses: null, validations: [], sheets: [] };
+  let state: RunState = from?.state ?? {
+    version: 1,
+    step: 0,
+    eventsBytes: 0,
+    datasetHash: run.run.hash,
+    baseLosses: null,
+    validations: [],
+    sheets: [],
+  };
   if (from) yield { type: "checkpoint", step: state.step, path: checkpointPath(paths, state.step) };
   yield startEvent(run, state.step);
   for (const message of state.step === 0 ? run.notes : []) yield { type: "warning", message };
@@ -86,10 +136,16 @@ async function* steps(run: PreparedRun, log: EventLog, from: Checkpoint | undefi
     }
     const step = state.step + 1;
     const draw = run.order(step - 1);
+    yield* compile(run, draw);
     const startedAt = performance.now();
     const { loss, gradNorm } = await takeStep(run, step, draw);
     if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
-      yield failedEvent(run, step, draw, `The ${Number.isFinite(loss) ? "gradient" : "loss"} of step ${step} is not a number`);
+      yield await failedEvent(
+        run,
+        step,
+        draw,
+        `The ${Number.isFinite(loss) ? "gradient" : "loss"} of step ${step} is not a number`,
+      );
       return;
     }
     const lr = settings.learningRate * rateFactor(step, settings);
@@ -102,13 +158,13 @@ async function* steps(run: PreparedRun, log: EventLog, from: Checkpoint | undefi
       state = await validate(run, state);
       yield* lastValidation(state);
     }
-    if (run.previewer && (isLast || isDue(step, settings.previewEvery))) state = yield* preview(run, state);
+    if (run.previewer && (isLast || isDue(step, settings.previewEvery))) state = yield* preview(run.previewer, state, signal);
     if (isLast || isDue(step, settings.checkpointEvery)) {
       try {
         yield await save(run, log, state);
       } catch (error) {
         if (!(error instanceof NonFiniteError)) throw error;
-        yield failedEvent(run, step, draw, `After step ${step} the weights are not numbers: ${error.message}`);
+        yield await failedEvent(run, step, draw, `After step ${step} the weights are not numbers: ${error.message}`);
         return;
       }
     }
@@ -135,25 +191,45 @@ function startEvent(run: PreparedRun, step: number): TrainEvent {
     steps: settings.steps,
     pictures: pictures.length,
     heldOut: pictures.filter(({ isHeldOut }) => isHeldOut).map(({ item }) => item.name),
-    buckets: buckets.map((bucket, i) => ({ ...bucket, pictures: pictures.filter(({ bucketIndex }) => bucketIndex === i).length })),
+    buckets: buckets.map((bucket, i) => ({
+      ...bucket,
+      pictures: pictures.filter(({ bucketIndex }) => bucketIndex === i).length,
+    })),
     layers: network.targets.length,
     trainedParameters: network.parameterCount,
     device: engine.profile.name,
   };
 }
 
+/** Height and width of a draw's latents. */
+function latentSize({ run, base }: PreparedRun, draw: StepDraw): readonly [height: number, width: number] {
+  const bucket = run.buckets[draw.bucket];
+  if (!bucket) throw new Error(`train: there is no bucket ${draw.bucket}`);
+  return [bucket.heightPx / base.pixelsPerLatent, bucket.widthPx / base.pixelsPerLatent];
+}
+
+/** Compiles the step for the draw's bucket when it is the first of it. */
+async function* compile(run: PreparedRun, draw: StepDraw): AsyncGenerator<TrainEvent, void> {
+  const { network } = run;
+  const [height, width] = latentSize(run, draw);
+  if (network.isCompiled({ height, width })) return;
+  yield { type: "progress", phase: "compile", done: 0, total: 1 };
+  await network.compile({ height, width });
+  yield { type: "progress", phase: "compile", done: 1, total: 1 };
+}
+
 /** One optimizer step over the draw's pictures. */
 async function takeStep(run: PreparedRun, step: number, draw: StepDraw): Promise<{ loss: number; gradNorm: number }> {
-  const { settings, feeds, base } = run;
-  const bucket = run.run.buckets[draw.bucket];
-  if (!bucket) throw new Error(`train: there is no bucket ${draw.bucket}`);
-  const size = [bucket.heightPx / base.pixelsPerLatent, bucket.widthPx / base.pixelsPerLatent] as const;
+  const { settings, feeds } = run;
+  const size = latentSize(run, draw);
   const samples = drawnPictures(run, draw).map((index, i): Sample => {
     const picture = run.encoded(index, feeds.isFlipped(step, i));
     const caption = feeds.isDropped(step, i) ? "" : (run.run.pictures[index]?.caption ?? "");
     return { picture, caption, noise: feeds.noise(step, i, size), timestep: feeds.timestep(step, i) };
   });
-  const microsteps = Array.from({ length: settings.accumulation }, (_, i) => feeds.batch(samples.slice(i * settings.batch, (i + 1) * settings.batch)));
+  const microsteps = Array.from({ length: settings.accumulation }, (_, i) =>
+    feeds.batch(samples.slice(i * settings.batch, (i + 1) * settings.batch)),
+  );
   return run.network.step(step, { height: size[0], width: size[1] }, microsteps);
 }
 
@@ -187,16 +263,27 @@ function findBrokenBase({ baseLosses }: RunState): UserError | undefined {
   });
 }
 
-async function* preview(run: PreparedRun, state: RunState): AsyncGenerator<TrainEvent, RunState> {
+/** Draws a sheet. When the run is asked to stop meanwhile, it is left out: stopping must not wait for minutes. */
+async function* preview(
+  previewer: Previewer,
+  state: RunState,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<TrainEvent, RunState> {
   const { step } = state;
-  const waiting: TrainEvent[] = [];
-  const drawing = run.previewer?.draw(step, (done, total) => waiting.push({ type: "progress", phase: "preview", done, total }));
-  const path = await drawing;
-  yield* waiting;
-  if (path === undefined) return state;
-  yield { type: "sample", step, path };
-  const sheets = [...state.sheets.filter((sheet) => sheet.step !== step), { step, path: `samples/${stepName(step)}.png` }];
-  return { ...state, sheets };
+  const drawing = previewer.draw(step, signal);
+  try {
+    for (let next = await drawing.next(); ; next = await drawing.next()) {
+      if (next.done) {
+        yield { type: "sample", step, path: next.value };
+        return { ...state, sheets: [...state.sheets, { step, path: `samples/${stepName(step)}.png` }] };
+      }
+      const [done, total] = next.value;
+      yield { type: "progress", phase: "preview", done, total };
+    }
+  } catch (error) {
+    if (!signal?.aborted) throw error;
+    return state;
+  }
 }
 
 /** Writes a checkpoint of the present state. */
@@ -204,11 +291,18 @@ async function save(run: PreparedRun, log: EventLog, state: RunState): Promise<T
   const tensors = await run.network.read();
   const eventsBytes = await log.flush();
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
-  const path = await writeCheckpoint(run.paths, { ...state, eventsBytes }, tensors, (file) => writeAdapterOf(run, file, byName, state.step));
+  const path = await writeCheckpoint(run.paths, { ...state, eventsBytes }, tensors, (file) =>
+    writeAdapterOf(run, file, byName, state.step),
+  );
   return { type: "checkpoint", step: state.step, path };
 }
 
-function writeAdapterOf(run: PreparedRun, file: string, tensors: ReadonlyMap<string, StateTensor>, step: number): Promise<void> {
+function writeAdapterOf(
+  run: PreparedRun,
+  file: string,
+  tensors: ReadonlyMap<string, StateTensor>,
+  step: number,
+): Promise<void> {
   return writeTrainedAdapter(file, run.facts, tensors, step, run.order(Math.max(0, step - 1)).epoch);
 }
 
@@ -220,17 +314,21 @@ async function* stop(run: PreparedRun, log: EventLog, state: RunState): AsyncGen
 }
 
 /** The state on the engine is lost; the last checkpoint on disk is what counts. */
-function failedEvent(run: PreparedRun, step: number, draw: StepDraw, what: string): TrainEvent {
+async function failedEvent(run: PreparedRun, step: number, draw: StepDraw, what: string): Promise<TrainEvent> {
   const { settings, paths } = run;
   const pictures = [...new Set(drawnPictures(run, draw).map((index) => run.run.pictures[index]?.item.name ?? ""))];
-  const good = Math.floor((step - 1) / settings.checkpointEvery) * settings.checkpointEvery;
-  const checkpoint = good > 0 ? checkpointPath(paths, good) : null;
-  const kept = checkpoint === null ? "No checkpoint was made yet." : `The last good checkpoint is ${checkpoint}; its adapter.safetensors can be used.`;
+  const good = (await listCheckpoints(paths)).at(-1);
+  const checkpoint = good === undefined ? null : checkpointPath(paths, good);
+  const kept =
+    checkpoint === null
+      ? "No checkpoint was made yet."
+      : `The last good checkpoint is ${checkpoint}; its adapter.safetensors can be used.`;
+  const lower = Number((settings.learningRate / 3).toPrecision(2));
   return {
     type: "failed",
     step,
     message: `${what}. Pictures in the batch: ${pictures.join(", ")}. ${kept}`,
-    fix: `Start again with a lower learning rate (${(settings.learningRate / 3).toPrecision(2)} instead of ${settings.learningRate}); if it fails at the same pictures, look at them and their captions.`,
+    fix: `Start again with a lower learning rate (${lower} instead of ${settings.learningRate}); if it fails at the same pictures, look at them and their captions.`,
     pictures,
     checkpoint,
   };
@@ -238,8 +336,12 @@ function failedEvent(run: PreparedRun, step: number, draw: StepDraw, what: strin
 
 /** Chooses the best checkpoint, writes it as the result, and the report. */
 async function finish(run: PreparedRun, state: RunState): Promise<TrainEvent> {
-  const { paths, plan } = run;
-  const choice = chooseStep(await listCheckpoints(paths), state.validations);
+  const { paths, plan, settings } = run;
+  // Only the planned ones, so that a run that was stopped in between ends as one that was not.
+  const planned = (await listCheckpoints(paths)).filter(
+    (step) => step === settings.steps || isDue(step, settings.checkpointEvery),
+  );
+  const choice = chooseStep(planned, state.validations);
   const { tensors } = await readCheckpoint(paths, choice.step);
   await writeAdapterOf(run, paths.result, tensors, choice.step);
   const events = await readEvents(paths.events);

@@ -1,9 +1,8 @@
 /** The base model's weights on the engine: each loaded when the first graph needs it, freed when no graph will. */
 import type { BaseModel, ComponentName } from "../checkpoints/base.ts";
 import type { Engine, Executable } from "../engines/engine.ts";
-import { mergeCommonSubexpressions } from "../graph/cse.ts";
-import { removeDeadCode } from "../graph/dead-code.ts";
 import type { Graph } from "../graph/graph.ts";
+import { optimise } from "../graph/passes.ts";
 
 export interface WeightStore {
   /** Prepares a graph and loads those of its base weights that are not on the engine yet. Other buffers must be there already. */
@@ -16,7 +15,7 @@ export function createWeightStore(engine: Engine, base: Pick<BaseModel, "weights
   const loaded = new Set<string>();
   return {
     async compile(graph, name) {
-      const ready = removeDeadCode(mergeCommonSubexpressions(graph));
+      const ready = optimise(graph, { keep: engine.composites });
       for (const { attrs } of ready.inputs) {
         const weight = attrs.kind === "buffer" ? base.weights.get(attrs.name) : undefined;
         if (!weight || loaded.has(attrs.name)) continue;

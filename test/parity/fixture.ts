@@ -12,9 +12,9 @@ import { adapterBufferNames, addAdapters, type AdapterSpec } from "../../src/lor
 import type { ParameterSpec } from "../../src/nn/params.ts";
 
 /** Relative norm of an output's difference from the stored one. */
-export const OUTPUT_TOLERANCE = 1e-4;
+const OUTPUT_TOLERANCE = 1e-4;
 /** The same of a gradient's. */
-export const GRADIENT_TOLERANCE = 1e-3;
+const GRADIENT_TOLERANCE = 1e-3;
 
 export interface StoredTensor {
   readonly shape: Shape;
@@ -36,11 +36,11 @@ function folderOf(name: string): string {
   return path.join(import.meta.dirname, "fixtures", name);
 }
 
-export async function readJson(name: string, file: string): Promise<unknown> {
+async function readJson(name: string, file: string): Promise<unknown> {
   return JSON.parse(await readFile(path.join(folderOf(name), file), "utf8")) as unknown;
 }
 
-export async function readTensors(name: string, file: string): Promise<Tensors> {
+async function readTensors(name: string, file: string): Promise<Tensors> {
   const opened = await openSafetensors(path.join(folderOf(name), `${file}.safetensors`));
   const entries = [...opened.tensors.values()].map(async ({ name: key, shape }) => {
     return [key, { shape, data: await readTensor(opened, key) }] as const;
@@ -86,7 +86,7 @@ export function tensorOf(tensors: Tensors, name: string): StoredTensor {
 export interface FedGraph {
   readonly graph: Graph;
   /** The feed that holds a stored tensor. */
-  feed(name: string, dtype?: DType): Value;
+  readonly feed: (name: string, dtype?: DType) => Value;
 }
 
 export function createFedGraph(tensors: Tensors): FedGraph {
@@ -132,50 +132,58 @@ export function fetchGradients(graph: Graph, loss: Value, prefix: string): void 
   });
 }
 
-export function norm(data: ArrayLike<number>): number {
+function norm(data: ArrayLike<number>): number {
   return Math.hypot(...Array.from(data));
 }
 
 /** Euclidean norm of the difference over that of the expected. */
-export function relativeDifference(actual: ArrayLike<number> | undefined, expected: ArrayLike<number>): number {
-  if (actual?.length !== expected.length) throw new Error(`${expected.length} numbers needed, got ${actual?.length ?? "none"}`);
+function relativeDifference(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
   return norm(Array.from(expected, (x, i) => (actual[i] ?? NaN) - x)) / norm(expected);
 }
 
-/**
- * The largest difference among gradients, relative to each one's norm. One that is zero but for rounding (that of a key
- * projection's bias, which softmax does not see) counts against the largest of all.
- */
-export function worstDifference(
-  actual: Readonly<Record<string, TensorData>>,
-  expected: ReadonlyMap<string, ArrayLike<number>>,
-): { readonly name: string; readonly difference: number } {
-  const floor = ROUNDING * Math.max(...[...expected.values()].map(norm));
-  const differences = [...expected].map(([name, data]) => {
-    const relative = relativeDifference(actual[name], data);
-    return { name, difference: norm(data) < floor ? norm(actual[name] ?? [NaN]) / (floor / ROUNDING) : relative };
-  });
-  return differences.reduce((worst, one) => (one.difference <= worst.difference ? worst : one), {
-    name: "none",
-    difference: -1,
-  });
+/** Checks an output or a loss. */
+export function expectOutput(actual: ArrayLike<number> | undefined, expected: ArrayLike<number>): void {
+  expect(actual).toHaveLength(expected.length);
+  expect(relativeDifference(actual ?? [], expected)).toBeLessThan(OUTPUT_TOLERANCE);
 }
 
-/** How small a gradient is, next to the largest, that is nothing but rounding. */
+/** How small a gradient is, next to the largest, that is zero but for rounding: that of a key projection's bias, which softmax does not see. */
 const ROUNDING = 1e-5;
 
-/** The largest difference of the actual gradients' norms from the stored norms, as in `worstDifference`. */
-export function worstNormDifference(
+/** Checks every gradient of `expected`, stored whole. */
+export function expectGradients(
+  actual: Readonly<Record<string, ArrayLike<number>>>,
+  expected: ReadonlyMap<string, ArrayLike<number>>,
+): void {
+  const rounding = ROUNDING * Math.max(...[...expected.values()].map(norm));
+  expect(rounding).toBeGreaterThan(0);
+  for (const [name, data] of expected) {
+    expect(actual[name], name).toHaveLength(data.length);
+    if (norm(data) < rounding) expect(norm(actual[name] ?? []), name).toBeLessThan(rounding);
+    else expect(relativeDifference(actual[name] ?? [], data), name).toBeLessThan(GRADIENT_TOLERANCE);
+  }
+}
+
+/** Checks the norm of every gradient of `expected`. */
+export function expectGradientNorms(
+  actual: Readonly<Record<string, ArrayLike<number>>>,
+  expected: Readonly<Record<string, number>>,
+  nameOf: (key: string) => string,
+): void {
+  const norms = Object.keys(expected).map((key) => [nameOf(key), [norm(actual[nameOf(key)] ?? [NaN])]] as const);
+  expectGradients(Object.fromEntries(norms), new Map(Object.entries(expected).map(([key, value]) => [nameOf(key), [value]])));
+}
+
+/** Checks the gradients of all weights: those in gradients.safetensors by number, all others by norm. */
+export async function expectWeightGradients(
+  fixture: Fixture<unknown>,
+  component: string,
   actual: Readonly<Record<string, TensorData>>,
   norms: Readonly<Record<string, number>>,
-  prefix: string,
-): { readonly name: string; readonly difference: number } {
-  const ofActual = Object.keys(norms).map((name) => [
-    `${prefix}.${name}`,
-    Float32Array.of(norm(actual[`${prefix}.${name}`] ?? [NaN])),
-  ]);
-  const ofExpected = Object.entries(norms).map(([name, value]) => [`${prefix}.${name}`, [value]] as const);
-  return worstDifference(Object.fromEntries(ofActual) as Record<string, Float32Array>, new Map(ofExpected));
+): Promise<void> {
+  const stored = [...(await fixture.tensors("gradients"))].map(([key, { data }]) => [`${component}.${key}`, data] as const);
+  expectGradients(actual, new Map(stored));
+  expectGradientNorms(actual, norms, (key) => `${component}.${key}`);
 }
 
 export interface AdapterSettings {
@@ -193,6 +201,7 @@ export function adapterSpecs(tensors: Tensors, component: string, settings: Adap
 /**
  * The loss that `graph` fetches as "loss", and the gradients of the adapters in `file`, put on it.
  *
+ * @param prepare passes over the whole step before it is compiled
  * @returns what was run, and the gradients that are stored, by the same names
  */
 export async function runAdapters(
@@ -202,6 +211,7 @@ export async function runAdapters(
   graph: Graph,
   inputs: Tensors,
   settings: AdapterSettings,
+  prepare: (step: Graph) => Graph = (step) => step,
 ): Promise<{
   readonly actual: Readonly<Record<string, TensorData>>;
   readonly expected: ReadonlyMap<string, Float32Array>;
@@ -224,7 +234,7 @@ export async function runAdapters(
       expected.set(names[part], tensorOf(stored, `${key}.grad`).data);
     }
   }
-  const actual = await runOnce(fixture.engine, adapted, inputs);
+  const actual = await runOnce(fixture.engine, prepare(adapted), inputs);
   for (const name of expected.keys()) await fixture.engine.free(name);
   return { actual, expected };
 }

@@ -1,6 +1,9 @@
 /** The denoiser in the shapes of SD 1.5 and SDXL against diffusers' and PyTorch's numbers. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { decomposeRules, type Composite } from "../../src/graph/decompose.ts";
 import type { Graph, Value } from "../../src/graph/graph.ts";
+import { optimise } from "../../src/graph/passes.ts";
+import type { RematOptions } from "../../src/graph/remat.ts";
 import { findTargets, type TargetSet } from "../../src/lora/targets.ts";
 import { parseUnetConfig, type UnetConfig } from "../../src/models/unet/config.ts";
 import { listUnetParameters, unet } from "../../src/models/unet/model.ts";
@@ -8,18 +11,16 @@ import { createParams } from "../../src/nn/params.ts";
 import {
   adapterSpecs,
   createFedGraph,
+  expectGradientNorms,
+  expectGradients,
+  expectOutput,
+  expectWeightGradients,
   fetchGradients,
-  GRADIENT_TOLERANCE,
   meanSquaredError,
-  norm,
   openFixture,
-  OUTPUT_TOLERANCE,
-  relativeDifference,
   runAdapters,
   runOnce,
   tensorOf,
-  worstDifference,
-  worstNormDifference,
   type AdapterSettings,
   type Fixture,
   type Tensors,
@@ -35,6 +36,8 @@ interface UnetCase {
   readonly gradientNormsVPrediction: Norms;
   readonly loraGradientNormsVPrediction: Norms;
 }
+
+const composites: ReadonlySet<Composite> = new Set(Object.keys(decomposeRules) as Composite[]);
 
 describe.each(["unet-sd15", "unet-sdxl"])("%s", (name) => {
   let fixture: Fixture<UnetCase>;
@@ -80,50 +83,56 @@ describe.each(["unet-sd15", "unet-sdxl"])("%s", (name) => {
     const expected = tensorOf(tensors, `${kind}.${output}`);
     expect(prediction.shape).toEqual(expected.shape);
     const actual = await runOnce(fixture.engine, graph, tensors);
-    expect(relativeDifference(actual.prediction, expected.data)).toBeLessThan(OUTPUT_TOLERANCE);
+    expectOutput(actual.prediction, expected.data);
   });
 
   test("the epsilon loss and the gradient of every weight are PyTorch's", async () => {
     const { graph, loss } = buildTraining("noise");
     fetchGradients(graph, loss, "unet.");
     const actual = await runOnce(fixture.engine, graph, tensors);
-    expect(relativeDifference(actual.loss, [fixture.case.train.lossEpsilon])).toBeLessThan(OUTPUT_TOLERANCE);
-    const stored = [...(await fixture.tensors("gradients"))].map(([key, { data }]) => [`unet.${key}`, data] as const);
-    expect(worstDifference(actual, new Map(stored)).difference).toBeLessThan(GRADIENT_TOLERANCE);
-    expect(worstNormDifference(actual, fixture.case.gradientNorms, "unet").difference).toBeLessThan(GRADIENT_TOLERANCE);
+    expectOutput(actual.loss, [fixture.case.train.lossEpsilon]);
+    await expectWeightGradients(fixture, "unet", actual, fixture.case.gradientNorms);
   });
 
   test("the v loss and its gradients are PyTorch's", async () => {
     const { graph, loss } = buildTraining("velocity");
     fetchGradients(graph, loss, "unet.");
     const actual = await runOnce(fixture.engine, graph, tensors);
-    expect(relativeDifference(actual.loss, [fixture.case.train.lossVPrediction])).toBeLessThan(OUTPUT_TOLERANCE);
-    const worst = worstNormDifference(actual, fixture.case.gradientNormsVPrediction, "unet");
-    expect(worst.difference).toBeLessThan(GRADIENT_TOLERANCE);
+    expectOutput(actual.loss, [fixture.case.train.lossVPrediction]);
+    expectGradientNorms(actual, fixture.case.gradientNormsVPrediction, (key) => `unet.${key}`);
   });
 
   test("the epsilon loss with LoRA and the gradient of every adapter are PyTorch's", async () => {
     const { graph } = buildTraining("noise");
     const { actual, expected } = await runAdapters(fixture, "lora", "unet", graph, tensors, fixture.case.adapters);
-    expect(relativeDifference(actual.loss, [fixture.case.lora.lossEpsilon])).toBeLessThan(OUTPUT_TOLERANCE);
-    expect(worstDifference(actual, expected).difference).toBeLessThan(GRADIENT_TOLERANCE);
+    expectOutput(actual.loss, [fixture.case.lora.lossEpsilon]);
+    expectGradients(actual, expected);
+  });
+
+  test("recomputing every residual and transformer block changes no bit of the loss and of the adapters' gradients", async () => {
+    const run = async (remat?: RematOptions) => {
+      const { graph } = buildTraining("noise");
+      const prepare = (step: Graph) => optimise(step, { keep: composites, ...(remat && { remat }) });
+      return (await runAdapters(fixture, "lora", "unet", graph, tensors, fixture.case.adapters, prepare)).actual;
+    };
+    const plain = await run();
+    expectOutput(plain.loss, [fixture.case.lora.lossEpsilon]);
+    expect(await run({ blocks: "all" })).toEqual(plain);
   });
 
   test("the v loss with LoRA and the norm of every adapter's gradient are PyTorch's", async () => {
     const { graph } = buildTraining("velocity");
     const { actual } = await runAdapters(fixture, "lora", "unet", graph, tensors, fixture.case.adapters);
-    expect(relativeDifference(actual.loss, [fixture.case.lora.lossVPrediction])).toBeLessThan(OUTPUT_TOLERANCE);
-    for (const [key, expected] of Object.entries(fixture.case.loraGradientNormsVPrediction)) {
-      const gradient = actual[`adapter-lora.unet.${key.replace(/\.grad$/, "")}`];
-      expect(relativeDifference([norm(gradient ?? [NaN])], [expected]), key).toBeLessThan(GRADIENT_TOLERANCE);
-    }
+    expectOutput(actual.loss, [fixture.case.lora.lossVPrediction]);
+    const nameOf = (key: string) => `adapter-lora.unet.${key.replace(/\.grad$/, "")}`;
+    expectGradientNorms(actual, fixture.case.loraGradientNormsVPrediction, nameOf);
   });
 
   test("the loss with adapters on the convolutions and their gradients are PyTorch's, at an odd size", async () => {
     const { graph } = build("odd", "sample", "target");
     const { actual, expected } = await runAdapters(fixture, "locon", "unet", graph, tensors, fixture.case.adapters);
-    expect(relativeDifference(actual.loss, [fixture.case.locon.loss])).toBeLessThan(OUTPUT_TOLERANCE);
-    expect(worstDifference(actual, expected).difference).toBeLessThan(GRADIENT_TOLERANCE);
+    expectOutput(actual.loss, [fixture.case.locon.loss]);
+    expectGradients(actual, expected);
   });
 
   test("the layers that the reference adapts are those of the target sets", async () => {

@@ -11,7 +11,7 @@ import type {
   TensorSource,
 } from "../engine.ts";
 import { countThreads, findMemoryBytes, nameDevice } from "./device.ts";
-import { lowerGraph } from "./lower.ts";
+import { kept, lowerGraph } from "./lower.ts";
 import { measureRates } from "./measure.ts";
 import { ThreadClient, transferable } from "./thread-client.ts";
 
@@ -40,6 +40,7 @@ export async function createOrtEngine(options: { readonly threads?: number } = {
 }
 
 class CpuEngine implements OrtEngine {
+  readonly composites = kept;
   readonly #thread: ThreadClient;
   readonly #specs = new Map<string, BufferSpec>();
   #profile: DeviceProfile;

@@ -33,21 +33,26 @@ function pinOf(node: NodeProto): NodeProto {
 }
 
 /**
- * Cuts the order into as few runs as this simple rule finds: a node swallows the runs whose last node it reads, from the latest
- * back, as long as they lie one behind the other and it reads nothing else inside them (the walk would go there too early).
+ * Cuts the order into few runs: a node swallows, from the latest back, the runs whose last node it reads, as long as they lie one behind
+ * the other. What else it reads inside such a run must end a part of it that starts where the run starts, because the walk goes there
+ * first and does that part in order; otherwise the run stays on its own, and its pin has it done before.
  */
 function findRuns(nodes: readonly NodeProto[]): readonly Run[] {
   const makerOf = new Map<string, number>();
+  /** Where the run began that each node ended when it was added. */
+  const starts: number[] = [];
   const runs: Run[] = [];
   nodes.forEach((node, i) => {
     const makers = new Set(node.input.flatMap((name) => makerOf.get(name) ?? []));
     let first = i;
     for (let run = runs.at(-1); run && makers.has(run.last); run = runs.at(-1)) {
-      const { first: start, last } = run;
-      if ([...makers].some((maker) => maker >= start && maker < last)) break;
+      const start = run.first;
+      const last = run.last;
+      if ([...makers].some((maker) => maker >= start && maker < last && starts[maker] !== start)) break;
       first = start;
       runs.pop();
     }
+    starts.push(first);
     runs.push({ first, last: i });
     for (const name of node.output) makerOf.set(name, i);
   });

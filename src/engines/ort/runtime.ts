@@ -123,6 +123,14 @@ function sessionOptions(threads: number): InferenceSession.SessionOptions {
     // The model is lowered as it shall run. ONNX Runtime's own passes would merge what was recomputed on purpose, and change the order.
     graphOptimizationLevel: "disabled",
     logSeverityLevel: 3,
+    extra: {
+      session: {
+        // AdamW's second moments of small gradients are denormal, which a processor computes many times slower than zero.
+        set_denormal_as_zero: "1",
+        // Spinning threads wait for each other at every node when another program wants a core.
+        intra_op: { allow_spinning: "0" },
+      },
+    },
   };
 }
 

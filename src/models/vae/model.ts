@@ -20,7 +20,7 @@ export interface VaeMoments {
 /**
  * Pictures to latents, before the scaling factor.
  *
- * @param x [B, inChannels, H, W] in -1..1; H and W are multiples of 2 ** (blocks - 1)
+ * @param x [B, inChannels, H, W] in -1..1; each of the blocks - 1 halvings of H and W rounds down
  * @example const { mean } = vaeEncode(createParams(graph, "vae"), graph.feed("picture", [1, 3, 512, 512]), config); // [1, 4, 64, 64]
  */
 export function vaeEncode(params: Params, x: Value, config: VaeConfig): VaeMoments {

@@ -1,0 +1,94 @@
+/** Shows a run from its first event to its last, and says what came of it. */
+import { dirname } from "node:path";
+import { readPlan, type TrainEvent } from "../index.ts";
+import type { Terminal } from "./command.ts";
+import { formatDuration } from "./format.ts";
+import { createProgressView } from "./progress-view.ts";
+
+type EventOf<T extends TrainEvent["type"]> = Extract<TrainEvent, { type: T }>;
+
+export interface FollowOptions {
+  /** Events as JSON lines instead of words. */
+  readonly isJson?: boolean;
+  /** Warnings that were shown before. */
+  readonly told?: ReadonlySet<string>;
+  /** Called at the end of a run that is done, instead of saying what came of it. */
+  readonly onDone?: (done: RunDone) => Promise<void>;
+}
+
+/** What there is to say of a run that is done. */
+export interface RunDone {
+  readonly event: EventOf<"done">;
+  /** The last preview sheet. */
+  readonly sheet: string | undefined;
+  /** From the call to the last event. */
+  readonly durationMs: number;
+}
+
+/** @returns the exit code: 0 done, 1 failed, 130 stopped */
+export async function followRun(events: AsyncIterable<TrainEvent>, terminal: Terminal, options: FollowOptions = {}): Promise<number> {
+  const view = createProgressView(terminal, options.told ? { told: options.told } : {});
+  const startedAt = performance.now();
+  let sheet: string | undefined;
+  let last: TrainEvent | undefined;
+  try {
+    for await (const event of events) {
+      if (options.isJson) terminal.out(JSON.stringify(event));
+      else view.show(event);
+      if (event.type === "sample") sheet = event.path;
+      last = event;
+    }
+  } finally {
+    view.end();
+  }
+  switch (last?.type) {
+    case "done":
+      await tellDone({ event: last, sheet, durationMs: performance.now() - startedAt }, terminal, options);
+      return 0;
+    case "stopped":
+      // With --json, what is for people goes to the other stream.
+      (options.isJson ? terminal.err : terminal.out)(describeStopped(last));
+      return 130;
+    case "failed":
+      terminal.err(`${last.message}\nFix: ${last.fix}`);
+      return 1;
+    default:
+      throw new Error(`followRun: the last event must be done, stopped or failed, got ${last?.type ?? "none"}`);
+  }
+}
+
+async function tellDone(done: RunDone, terminal: Terminal, { isJson, onDone }: FollowOptions): Promise<void> {
+  if (onDone) return onDone(done);
+  if (!isJson) terminal.out(await describeDone(done));
+}
+
+async function describeDone({ event, sheet, durationMs }: RunDone): Promise<string> {
+  return [
+    "",
+    `Done in ${formatDuration(durationMs)}.`,
+    `  Result   ${event.path}`,
+    `  Kept     step ${event.step}. ${event.reason}`,
+    ...(sheet === undefined ? [] : [`  Preview  ${sheet}`]),
+    `  Report   ${event.report}`,
+    "",
+    "Draw with it:",
+    `  ${await suggestSample(event.path)}`,
+  ].join("\n");
+}
+
+/** A command that draws with a run's result. */
+async function suggestSample(result: string): Promise<string> {
+  const { base, trigger, previewPrompts } = await readPlan(dirname(result));
+  const prompt = [trigger.value, previewPrompts.value[0]?.replaceAll('"', "")].filter((part) => part !== null && part !== undefined).join(", ");
+  return `gesso sample --base ${quotePath(base.value)} --lora ${quotePath(result)} --prompt "${prompt}" --out picture.png`;
+}
+
+function describeStopped({ step, runFolder }: EventOf<"stopped">): string {
+  const saved = step > 0 ? `Stopped after step ${step}; everything is saved.` : "Stopped before the first step.";
+  return `\n${saved}\nGo on with: gesso train --resume ${quotePath(runFolder)}`;
+}
+
+/** A path as a shell takes it. */
+export function quotePath(path: string): string {
+  return /[\s"'$&()*;<>?`|]/.test(path) ? `"${path}"` : path;
+}

@@ -1,0 +1,125 @@
+/** The page before a run: what the dataset holds, what will be done and why, and where it goes. */
+import type { Finding, Planned, TrainPlan, TrainSettings } from "../index.ts";
+import { countOf, formatValue, wrapText } from "./format.ts";
+
+/** What the page says of the dataset. */
+export interface DatasetSummary {
+  readonly folder: string;
+  readonly pictures: number;
+  readonly captioned: number;
+  readonly masked: number;
+  /** Captions that the trigger word was put in front of. */
+  readonly triggerAdded: number;
+  /** Width and height of the smallest and the largest picture, in pixels. */
+  readonly smallest: readonly [number, number];
+  readonly largest: readonly [number, number];
+  readonly findings: readonly Finding[];
+}
+
+/** The settings that people ask about, in the order in which they are read; the others show when they were chosen by hand. */
+const shownSettings: readonly (readonly [name: keyof TrainSettings, label: string])[] = [
+  ["base", "base model"],
+  ["type", "teaches"],
+  ["trigger", "trigger word"],
+  ["continueFrom", "begins with"],
+  ["rank", "rank"],
+  ["alpha", "alpha"],
+  ["targets", "layers"],
+  ["steps", "steps"],
+  ["batch", "batch"],
+  ["accumulation", "accumulation"],
+  ["learningRate", "learning rate"],
+  ["textEncoderLearningRate", "text encoder rate"],
+  ["schedule", "schedule"],
+  ["resolutionPx", "resolution"],
+  ["captionDropout", "caption dropout"],
+  ["heldOutFraction", "held out"],
+  ["checkpointEvery", "checkpoint every"],
+  ["previewEvery", "preview every"],
+  ["seed", "seed"],
+];
+
+/** How values are shown that a bare number would not explain. */
+const units: Readonly<Partial<Record<keyof TrainSettings, (value: unknown) => string>>> = {
+  resolutionPx: (value) => `${formatValue(value)} px`,
+  heldOutFraction: (value) => (value === 0 ? "none" : `${Math.round(Number(value) * 100)} %`),
+  checkpointEvery: (value) => `${formatValue(value)} steps`,
+  previewEvery: (value) => (value === 0 ? "end only" : `${formatValue(value)} steps`),
+  textEncoderLearningRate: (value) => (value === 0 ? "off" : formatValue(value)),
+};
+
+const INDENT = 2;
+
+/** The page, without a line end. Lines are at most `columns` long where words allow. */
+export function describePlan(plan: TrainPlan, dataset: DatasetSummary, columns: number): string {
+  return [
+    "Dataset",
+    ...datasetLines(plan, dataset).map((line) => indent(line, columns)),
+    "",
+    "Plan",
+    ...planLines(plan, columns),
+    ...plan.warnings.map((warning) => indent(`Mind: ${warning}`, columns)),
+    "",
+    "Where",
+    indent(`Result:  ${joinPath(plan.runFolder.value, `${plan.name.value}.safetensors`)}`, columns),
+    indent(`Beside it: plan.json with every setting and its reason, checkpoints, preview sheets, report.html`, columns),
+  ].join("\n");
+}
+
+function indent(text: string, columns: number): string {
+  return " ".repeat(INDENT) + wrapText(text, columns, INDENT);
+}
+
+function datasetLines(plan: TrainPlan, dataset: DatasetSummary): string[] {
+  const { folder, pictures, captioned, masked, smallest, largest, triggerAdded } = dataset;
+  const sizes = smallest.join() === largest.join() ? `${smallest.join(" x ")} px` : `${smallest.join(" x ")} to ${largest.join(" x ")} px`;
+  const masks = masked > 0 ? `, ${countOf(masked, "mask")}` : "";
+  const trigger = plan.trigger.value;
+  return [
+    `${folder}: ${countOf(pictures, "picture")} of ${sizes}, ${captioned === pictures ? "all" : captioned} with captions${masks}.`,
+    ...(trigger === null ? [] : [describeTrigger(trigger, triggerAdded, pictures)]),
+    ...dataset.findings.map(describeFinding),
+  ];
+}
+
+function describeTrigger(trigger: string, added: number, pictures: number): string {
+  if (added === 0) return `The trigger word "${trigger}" stands in every caption already.`;
+  return `The trigger word "${trigger}" was put in front of ${added} of ${pictures} captions that lacked it.`;
+}
+
+function describeFinding({ message, fix }: Finding): string {
+  return `${message} ${fix}`;
+}
+
+/** What the page tells that the run would tell again as warnings. */
+export function toldOnPage(plan: TrainPlan, { findings, triggerAdded, pictures }: DatasetSummary): ReadonlySet<string> {
+  return new Set([...findings.map(describeFinding), ...plan.warnings, describeTrigger(plan.trigger.value ?? "", triggerAdded, pictures)]);
+}
+
+/** One line a setting: its name, its value and why. */
+function planLines(plan: TrainPlan, columns: number): string[] {
+  const rows = [...shownSettings, ...chosenByHand(plan)].flatMap(([name, label]) => {
+    const { value, reason } = plan[name] as Planned<unknown>;
+    const isIdle = value === null && (name === "continueFrom" || name === "trigger") && reason !== "you chose it";
+    return isIdle && name === "continueFrom" ? [] : [[label, (units[name] ?? formatValue)(value), reason] as const];
+  });
+  const labelWidth = Math.max(...rows.map(([label]) => label.length));
+  const valueWidth = Math.min(24, Math.max(...rows.map(([, value]) => value.length)));
+  return rows.map(([label, value, reason]) => {
+    const head = `${" ".repeat(INDENT)}${label.padEnd(labelWidth)}  ${value.padEnd(valueWidth)}  `;
+    return head + wrapText(reason, Math.max(columns, head.length + 24), head.length);
+  });
+}
+
+/** Settings outside the list that the user gave a value; where the run lies is told elsewhere. */
+function chosenByHand(plan: TrainPlan): (readonly [keyof TrainSettings, string])[] {
+  const known = new Set<string>([...shownSettings.map(([name]) => name), "name", "datasetFolder", "runFolder", "cacheFolder", "base", "type"]);
+  return Object.entries(plan).flatMap(([name, planned]) => {
+    const isChosen = typeof planned === "object" && "reason" in planned && planned.reason === "you chose it";
+    return isChosen && !known.has(name) ? [[name as keyof TrainSettings, name] as const] : [];
+  });
+}
+
+function joinPath(folder: string, file: string): string {
+  return `${folder.replace(/[\\/]$/, "")}/${file}`;
+}

@@ -1,0 +1,126 @@
+/** Plans: what the recipes give, what the user's choices change, and what is refused or warned of. */
+import { expect, test } from "vitest";
+import { parseClipTextConfig } from "../models/clip/config.ts";
+import { parseUnetConfig } from "../models/unet/config.ts";
+import { type BaseFacts, type DatasetFacts, planTraining, settingsOf, type UserChoices } from "./plan.ts";
+
+/** SD 1.5's own configuration. */
+const sd15: BaseFacts = {
+  name: "sd15",
+  folder: "base",
+  family: "sd15",
+  unet: parseUnetConfig({ cross_attention_dim: 768, sample_size: 64 }),
+  textEncoders: [
+    {
+      name: "text_encoder",
+      config: parseClipTextConfig({
+        architectures: ["CLIPTextModel"],
+        hidden_size: 768,
+        intermediate_size: 3072,
+        num_attention_heads: 12,
+        model_type: "clip_text_model",
+      }),
+    },
+  ],
+  schedule: { predictionType: "epsilon", trainTimesteps: 1000 },
+  nativeResolutionPx: 512,
+  pixelsPerLatent: 8,
+  hashes: { all: "0" },
+};
+const narrow: BaseFacts = { ...sd15, unet: parseUnetConfig({ block_out_channels: [32, 64, 64, 64], cross_attention_dim: 16 }) };
+
+const dataset: DatasetFacts = {
+  folder: "data",
+  pictures: 20,
+  picturesPerEpoch: 20,
+  captions: ["a fox", "a hen", "an owl", "a cat"],
+  maxAspect: 1.5,
+};
+
+function plan(choices: Partial<UserChoices> = {}, facts: Partial<DatasetFacts> = {}, base = sd15) {
+  return planTraining({ ...dataset, ...facts }, base, undefined, {
+    name: "fox",
+    runFolder: "runs/fox",
+    cacheFolder: "cache",
+    type: "style",
+    createdAt: "2026-01-01T00:00:00.000Z",
+    ...choices,
+  });
+}
+
+test("a style on SD 1.5 with 20 pictures gets the recipe's numbers", () => {
+  const { rank, alpha, steps, batch, learningRate, textEncoderLearningRate, warmupSteps, resolutionPx, previewPrompts } =
+    settingsOf(plan());
+  expect({ rank, alpha, steps, batch, learningRate, textEncoderLearningRate, warmupSteps, resolutionPx }).toEqual({
+    rank: 32,
+    alpha: 16,
+    steps: 2000,
+    batch: 2,
+    learningRate: 2e-4,
+    textEncoderLearningRate: 0,
+    warmupSteps: 100,
+    resolutionPx: 512,
+  });
+  expect(previewPrompts).toEqual(["a fox", "a hen", "an owl"]);
+});
+
+test("steps grow with the square root of the number of pictures, within the recipe's range", () => {
+  expect(plan({}, { pictures: 45 }).steps.value).toBe(3000);
+  expect(plan({}, { pictures: 2000 }).steps.value).toBe(4000);
+});
+
+test("the rate follows the square root of the batch, and of alpha the other way", () => {
+  expect(plan({ batch: 8 }).learningRate.value).toBe(4e-4);
+  expect(plan({ alpha: 4 }).learningRate.value).toBe(4e-4);
+  expect(plan({ rank: 64 }).learningRate.value).toBe(2e-4);
+  // Alpha is kept at or below the rank, so a rank of 8 halves it.
+  expect(settingsOf(plan({ rank: 8 }))).toMatchObject({ alpha: 8, learningRate: 2.83e-4 });
+});
+
+test("every value has a reason, the plan survives JSON, and settingsOf gives the values back", () => {
+  const made = plan({ seed: 7 });
+  expect(JSON.parse(JSON.stringify(made))).toEqual(made);
+  expect(made.seed).toEqual({ value: 7, reason: "you chose it" });
+  const planned = Object.values(made).filter((entry) => typeof entry === "object" && "reason" in entry);
+  expect(planned.every((entry) => (entry as { reason: string }).reason.length > 0)).toBe(true);
+  expect(Object.keys(settingsOf(made))).toHaveLength(planned.length);
+});
+
+test("a base of narrow layers takes mini's recipes, and a rank that fits its narrowest layer", () => {
+  const made = plan({}, {}, narrow);
+  expect(made.family).toBe("mini");
+  expect(made.rank.value).toBe(16);
+  expect(() => plan({ rank: 17 }, {}, narrow)).toThrow(/Rank 17 does not fit .*attn2\.to_k, which is 16 wide/);
+});
+
+test("a rank below 1 or of a part is refused", () => {
+  expect(() => plan({ rank: 0 })).toThrow(/Rank 0/);
+  expect(() => plan({ rank: 1.5 })).toThrow(/Rank 1.5/);
+});
+
+test("numbers out of range, names that are no file names, and resolutions off the grid are refused", () => {
+  expect(() => plan({ learningRate: NaN })).toThrow("learningRate cannot be NaN.");
+  expect(() => plan({ steps: 0 })).toThrow("steps cannot be 0.");
+  expect(() => plan({ name: "a/b" })).toThrow(/cannot be a file's name/);
+  expect(() => plan({ resolutionPx: 500 })).toThrow(/not a multiple of 64/);
+});
+
+test("the user's choices are kept and judged", () => {
+  const made = plan({ rank: 64, alpha: 128, noiseOffset: 0.2, learningRate: 1e-2 });
+  expect(made.rank.value).toBe(64);
+  expect(made.warnings).toEqual([
+    "Alpha 128 is above rank 64: the adapter acts more strongly than usual. Lower it, or the learning rate.",
+    "Rank 64 with 20 pictures learns them by heart. 16 or 32 is enough.",
+    "2000 steps at 0.01 will probably be too much: keep an early checkpoint.",
+    "Noise offset 0.2 above 0.1 gives harsh contrast.",
+  ]);
+});
+
+test("a plan by the recipe has nothing to warn of", () => {
+  expect(plan().warnings).toEqual([]);
+});
+
+test("with fewer than six pictures none is held out", () => {
+  expect(plan({}, { pictures: 5 }).heldOutFraction.value).toBe(0);
+  expect(plan().heldOutFraction.value).toBe(0.12);
+});

@@ -1,0 +1,312 @@
+/** Whole runs on a toy base: events, files, stopping and going on, accumulation, broken weights. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { cp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { writePng } from "../formats/images.ts";
+import { openSafetensors, readTensor, writeSafetensors } from "../formats/safetensors.ts";
+import { openBase } from "../checkpoints/diffusers-folder.ts";
+import type { TrainPlan } from "../planner/plan.ts";
+import { collect, createToy, type Toy, toyOptions } from "../../test/toy-run.ts";
+import { writeToyDataset } from "../../test/toy-base.ts";
+import type { TrainEvent } from "./events.ts";
+import { readEvents } from "./run-folder.ts";
+import { sampleImages } from "./sample-images.ts";
+import { resumeTraining, train } from "./train.ts";
+
+let toy: Toy;
+/** A run of 4 steps that nothing disturbed. */
+let whole: { plan: TrainPlan; events: TrainEvent[] };
+
+beforeAll(async () => {
+  toy = await createToy("sdxl");
+  const plan = await toy.plan("whole");
+  whole = { plan, events: await collect(train(plan, toyOptions)) };
+});
+afterAll(() => rm(toy.folder, { recursive: true, force: true }));
+
+const fileOf = (plan: TrainPlan, ...names: string[]): Promise<Buffer> => readFile(join(plan.runFolder.value, ...names));
+
+/** The result and the last checkpoint's two tensor files. */
+async function bytesOf(plan: TrainPlan): Promise<readonly Buffer[]> {
+  const last = join("checkpoints", "step-000004");
+  return Promise.all([
+    fileOf(plan, `${plan.name.value}.safetensors`),
+    fileOf(plan, last, "adapter.safetensors"),
+    fileOf(plan, last, "optimizer.safetensors"),
+  ]);
+}
+
+const stepsOf = (events: readonly TrainEvent[]): number[] =>
+  events.flatMap((event) => (event.type === "step" ? [event.step] : []));
+
+test("a run tells its start, every step, validations against the base, checkpoints and its result", () => {
+  const told = whole.events.filter(({ type }) => type !== "progress" && type !== "warning").map(({ type }) => type);
+  const half = ["step", "step", "validation", "checkpoint"];
+  expect(told).toEqual(["start", "validation", ...half, ...half, "done"]);
+  expect(stepsOf(whole.events)).toEqual([1, 2, 3, 4]);
+  const validations = whole.events.flatMap((event) => (event.type === "validation" ? [event] : []));
+  expect(validations[0]?.ratio).toBe(1);
+  expect(validations[2]?.ratio).toBeLessThan(1);
+  expect(validations[2]?.base).toEqual(validations[0]?.base);
+});
+
+test("events.jsonl holds what was told, one event a line, without progress", async () => {
+  const lines = await readEvents(join(whole.plan.runFolder.value, "events.jsonl"));
+  expect(lines).toEqual(whole.events.filter(({ type }) => type !== "progress"));
+  const step = lines.find(({ type }) => type === "step");
+  expect(Object.keys(step ?? {})).toEqual(["type", "step", "epoch", "loss", "lr", "gradNorm", "durationMs", "memoryBytes"]);
+});
+
+test("a finished run folder holds the plan, two complete checkpoints, the adapter and the report, and nothing half-written", async () => {
+  const names = await readdir(whole.plan.runFolder.value, { recursive: true });
+  const inside = ["adapter.safetensors", "optimizer.safetensors", "state.json"];
+  const checkpoints = ["step-000002", "step-000004"].flatMap((step) => [step, ...inside.map((name) => join(step, name))]);
+  const expected = ["checkpoints", "events.jsonl", "plan.json", "report.html", "samples", "whole.safetensors"];
+  expect(names.sort()).toEqual([...expected, ...checkpoints.map((name) => join("checkpoints", name))].sort());
+});
+
+test("the adapter file changes what the base draws", async () => {
+  const base = await openBase(toy.baseFolder, { hashCacheFile: undefined });
+  const shared = {
+    base,
+    createEngine: toyOptions.createEngine,
+    prompts: ["toy, square 0"],
+    negativePrompt: "",
+    seed: 1,
+    steps: 2,
+    guidance: 3,
+    sampler: "euler",
+    widthPx: 32,
+    heightPx: 32,
+  };
+  const path = join(whole.plan.runFolder.value, "whole.safetensors");
+  const [plain] = await sampleImages({ ...shared, adapters: [] });
+  const [unused] = await sampleImages({ ...shared, adapters: [{ path, weight: 0 }] });
+  const [changed] = await sampleImages({ ...shared, adapters: [{ path, weight: 4 }] });
+  expect(unused?.data).toEqual(plain?.data);
+  expect(changed?.data).not.toEqual(plain?.data);
+});
+
+test("stopping at step 2 and resuming gives the same bytes as 4 steps", async () => {
+  const plan = { ...whole.plan, runFolder: { value: join(toy.folder, "runs", "stopped"), reason: "" } };
+  const controller = new AbortController();
+  const stopAt = (event: TrainEvent): void => {
+    if (event.type === "step" && event.step === 2) controller.abort();
+  };
+  const first = await collect(train(plan, { ...toyOptions, signal: controller.signal }), stopAt);
+  expect(first.at(-1)).toMatchObject({ type: "stopped", step: 2 });
+  const second = await collect(resumeTraining(plan.runFolder.value, toyOptions));
+  expect(stepsOf(second)).toEqual([3, 4]);
+  expect(await bytesOf(plan)).toEqual(await bytesOf(whole.plan));
+});
+
+test("stopping between two checkpoints saves one, and resuming gives the same bytes", async () => {
+  const plan = { ...whole.plan, runFolder: { value: join(toy.folder, "runs", "between"), reason: "" } };
+  const controller = new AbortController();
+  await collect(train(plan, { ...toyOptions, signal: controller.signal }), (event) => {
+    if (event.type === "step" && event.step === 3) controller.abort();
+  });
+  const second = await collect(resumeTraining(plan.runFolder.value, toyOptions));
+  expect(stepsOf(second)).toEqual([4]);
+  expect(await bytesOf(plan)).toEqual(await bytesOf(whole.plan));
+});
+
+test("a run that is killed with SIGKILL after step 3 resumes from step 2 to the same bytes, and its events tell each step once", async () => {
+  const plan = { ...whole.plan, runFolder: { value: join(toy.folder, "runs", "killed"), reason: "" } };
+  const planPath = join(toy.folder, "killed.json");
+  await writeFile(planPath, JSON.stringify(plan));
+  const script = fileURLToPath(new URL("../../test/train-child.ts", import.meta.url));
+  const child = spawn(process.execPath, ["--import", "tsx", script, planPath], { stdio: ["ignore", "pipe", "inherit"] });
+  const exited = once(child, "exit");
+  for await (const line of createInterface({ input: child.stdout })) {
+    const event = JSON.parse(line) as TrainEvent;
+    if (event.type === "step" && event.step === 3) child.kill("SIGKILL");
+  }
+  await exited;
+  const second = await collect(resumeTraining(plan.runFolder.value, toyOptions));
+  expect(stepsOf(second)).toEqual([3, 4]);
+  expect(stepsOf(await readEvents(join(plan.runFolder.value, "events.jsonl")))).toEqual([1, 2, 3, 4]);
+  expect(await bytesOf(plan)).toEqual(await bytesOf(whole.plan));
+});
+
+test("a checkpoint that was being written when the run died is removed and not used", async () => {
+  const folder = join(toy.folder, "runs", "leftover");
+  await cp(whole.plan.runFolder.value, folder, { recursive: true });
+  await cp(join(folder, "checkpoints", "step-000002"), join(folder, "checkpoints", ".step-000003.abcd"), { recursive: true });
+  await rm(join(folder, "checkpoints", "step-000004"), { recursive: true });
+  const events = await collect(resumeTraining(folder, toyOptions));
+  expect(stepsOf(events)).toEqual([3, 4]);
+  expect(await readdir(join(folder, "checkpoints"))).toEqual(["step-000002", "step-000004"]);
+});
+
+test("a run on a dataset that has changed is not gone on with", async () => {
+  const folder = join(toy.folder, "runs", "changed");
+  await cp(whole.plan.runFolder.value, folder, { recursive: true });
+  const caption = join(toy.folder, "data", "square-0.txt");
+  await writeFile(caption, "something else");
+  await expect(collect(resumeTraining(folder, toyOptions))).rejects.toThrow(/has changed since the run was started/);
+  await writeFile(caption, "square 0");
+});
+
+test("a folder that holds a run is not trained into", async () => {
+  await expect(collect(train(whole.plan, toyOptions))).rejects.toThrow(/There is a run in .* already/);
+});
+
+test("a run folder that cannot be made is refused with the reason", async () => {
+  const inAFile = join(toy.baseFolder, "model_index.json", "run");
+  const plan = { ...whole.plan, runFolder: { value: inAFile, reason: "" } };
+  await expect(collect(train(plan, toyOptions))).rejects.toThrow(/Cannot write .*: a part of its path is a file, not a folder/);
+});
+
+test("a picture that would lose most of itself, and a caption of thousands of letters, are refused by name, or left out when asked", async () => {
+  const data = await writeToyDataset(join(toy.folder, "odd"), 3);
+  await writePng(join(data, "panorama.png"), {
+    widthPx: 800,
+    heightPx: 20,
+    channels: 3,
+    data: new Uint8Array(800 * 20 * 3).fill(90),
+  });
+  await writeFile(join(data, "square-2.txt"), "hills ".repeat(2000));
+  const plan = { ...(await toy.plan("odd", { steps: 1 })), datasetFolder: { value: data, reason: "" } };
+  await expect(collect(train(plan, toyOptions))).rejects.toThrow(
+    /panorama\.png is 800 x 20 px: 9\d % .*[^]*caption of .*square-2\.png has 11999 characters/,
+  );
+  const lenient = {
+    ...plan,
+    runFolder: { value: join(toy.folder, "runs", "lenient"), reason: "" },
+    skipBroken: { value: true, reason: "" },
+  };
+  const events = await collect(train(lenient, toyOptions));
+  expect(events.filter((event) => event.type === "warning" && event.message.startsWith("Left out:"))).toHaveLength(2);
+  expect(events.at(-1)).toMatchObject({ type: "done" });
+});
+
+test("a caption that the text encoders cannot read whole is trained on, and told of", async () => {
+  const data = await writeToyDataset(join(toy.folder, "long"), 3);
+  await writeFile(join(data, "square-2.txt"), "a square of some colour or other");
+  const plan = { ...(await toy.plan("long", { steps: 1 })), datasetFolder: { value: data, reason: "" } };
+  const events = await collect(train(plan, toyOptions));
+  expect(
+    events.filter((event) => event.type === "warning" && /longer than the text encoder reads/.test(event.message)),
+  ).toHaveLength(1);
+});
+
+test("two microsteps of one picture are one step of two", async () => {
+  const plan = await toy.plan("accumulated", { batch: 1, accumulation: 2 });
+  const events = await collect(train(plan, toyOptions));
+  const losses = (list: readonly TrainEvent[]): number[] =>
+    list.flatMap((event) => (event.type === "step" ? [event.loss] : []));
+  losses(events).forEach((loss, i) => {
+    expect(loss).toBeCloseTo(losses(whole.events)[i] ?? NaN, 4);
+  });
+  const open = (run: TrainPlan) =>
+    openSafetensors(join(run.runFolder.value, "checkpoints", "step-000002", "optimizer.safetensors"));
+  const [one, two] = [await open(plan), await open(whole.plan)];
+  for (const name of [...two.tensors.keys()].filter((key) => key.endsWith(".up.m"))) {
+    const [a, b] = [await readTensor(one, name), await readTensor(two, name)];
+    const difference = Math.hypot(...a.map((value, i) => value - (b[i] ?? NaN)));
+    expect(difference).toBeLessThan(1e-5 * Math.max(1e-2, Math.hypot(...b)));
+  }
+});
+
+test("the second run on the same pictures takes every latent and caption from the cache", async () => {
+  const before = await countFiles(join(toy.folder, "cache"));
+  expect(before).toBeGreaterThan(0);
+  await collect(train(await toy.plan("cached", { steps: 1, captionDropout: 0.5 }), toyOptions));
+  expect(await countFiles(join(toy.folder, "cache"))).toBe(before);
+});
+
+async function countFiles(folder: string): Promise<number> {
+  return (await readdir(folder, { recursive: true })).filter((name) => name.endsWith(".safetensors")).length;
+}
+
+test("a run goes on from an adapter file: its first loss is the base's with that adapter", async () => {
+  const from = join(whole.plan.runFolder.value, "whole.safetensors");
+  const events = await collect(train(await toy.plan("continued", { steps: 1, continueFrom: from }), toyOptions));
+  const first = events.find((event) => event.type === "validation");
+  const last = whole.events.findLast((event) => event.type === "validation");
+  expect(first?.type === "validation" && last?.type === "validation" ? first.train / last.train : NaN).toBeCloseTo(1, 3);
+  expect(last?.type === "validation" ? last.ratio : NaN).not.toBeCloseTo(1, 3);
+});
+
+test("a run from an adapter of another rank is refused with the rank to give", async () => {
+  const from = join(whole.plan.runFolder.value, "whole.safetensors");
+  const plan = await toy.plan("other-rank", { rank: 2, alpha: 2, continueFrom: from });
+  await expect(collect(train(plan, toyOptions))).rejects.toMatchObject({ fix: "Give --rank 4." });
+});
+
+test("a base weight that is not a number stops the run before its first step, and nothing is written", async () => {
+  const folder = join(toy.folder, "nan-base");
+  await cp(toy.baseFolder, folder, { recursive: true });
+  await spoil(join(folder, "unet", "diffusion_pytorch_model.safetensors"), "conv_out.bias");
+  const base = await openBase(folder, { hashCacheFile: undefined });
+  const plan = await toy.plan("nan", { base: folder });
+  const spoilt = { ...plan, baseHash: { value: base.hashes.all, reason: "" } };
+  await expect(collect(train(spoilt, toyOptions))).rejects.toThrow(/own loss is not a number/);
+  expect(await readdir(join(plan.runFolder.value, "checkpoints"))).toEqual([]);
+});
+
+test("a loss that is no number ends the run with the pictures' names; from the last good checkpoint it goes on to the same bytes", async () => {
+  const plan = { ...whole.plan, runFolder: { value: join(toy.folder, "runs", "diverged"), reason: "" } };
+  const engine = await toyOptions.createEngine();
+  const { tensors } = await openSafetensors(
+    join(whole.plan.runFolder.value, "checkpoints", "step-000002", "optimizer.safetensors"),
+  );
+  const [weight] = [...tensors.values()].filter(({ name }) => name.endsWith(".up"));
+  const events: TrainEvent[] = [];
+  for await (const event of train(plan, { ...toyOptions, createEngine: () => Promise.resolve(engine) })) {
+    events.push(event);
+    // What a learning rate that is too high does in the end.
+    if (event.type === "step" && event.step === 3 && weight)
+      await engine.write(weight.name, new Float32Array(weight.byteLength / 4).fill(NaN));
+  }
+  const last = events.at(-1);
+  const checkpoint = join(plan.runFolder.value, "checkpoints", "step-000002");
+  expect(last).toMatchObject({ type: "failed", step: 4, checkpoint });
+  if (last?.type !== "failed") return;
+  expect(last.pictures).not.toEqual([]);
+  expect(last.message).toContain(last.pictures.join(", "));
+  expect(last.fix).toMatch(/lower learning rate/);
+  expect(await readdir(join(plan.runFolder.value, "checkpoints"))).toEqual(["step-000002"]);
+  expect(await readdir(plan.runFolder.value)).not.toContain("whole.safetensors");
+  await collect(resumeTraining(plan.runFolder.value, toyOptions));
+  expect(await bytesOf(plan)).toEqual(await bytesOf(whole.plan));
+});
+
+test("text encoders are trained when they have a rate", async () => {
+  const plan = await toy.plan("with-text", {
+    steps: 1,
+    textEncoderLearningRate: 1e-4,
+    previewPrompts: ["square 1"],
+    previewSteps: 1,
+  });
+  const events = await collect(train(plan, toyOptions));
+  expect(events.filter(({ type }) => type === "sample")).toHaveLength(1);
+  const { tensors } = await openSafetensors(join(plan.runFolder.value, "with-text.safetensors"));
+  expect([...tensors.keys()]).toContain("lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_up.weight");
+});
+
+test("a base of the SD 1.5 kind is trained, with its preview sheet", async () => {
+  const other = await createToy("sd15");
+  const plan = await other.plan("sd15", { steps: 2, previewPrompts: ["square 0"], previewSteps: 1, previewEvery: 0 });
+  const events = await collect(train(plan, toyOptions));
+  expect(events.at(-1)).toMatchObject({ type: "done", step: 2 });
+  expect(await readdir(join(plan.runFolder.value, "samples"))).toEqual(["step-000002.png"]);
+  await rm(other.folder, { recursive: true });
+});
+
+/** Makes one number of a tensor NaN. */
+async function spoil(path: string, name: string): Promise<void> {
+  const file = await openSafetensors(path);
+  const tensors = await Promise.all(
+    [...file.tensors.values()].map(
+      async ({ name: key, shape }) => ({ name: key, dtype: "F32", shape, data: await readTensor(file, key) }) as const,
+    ),
+  );
+  for (const tensor of tensors) if (tensor.name === name) tensor.data[0] = NaN;
+  await writeSafetensors(path, tensors);
+}
