@@ -74,8 +74,16 @@ interface ConvCase {
 
 const flipped = (model: ModelBuilder, w: OnnxName): OnnxName => {
   const swapped = model.node("Transpose", [w], { perm: [1, 0, 2, 3] });
-  const [from, to, axes, steps] = [[-1, -1], [-9, -9], [2, 3], [-1, -1]].map((list) => model.int64s(list));
-  return model.node("Slice", [swapped, from, to, axes, steps].map((name) => name ?? ""));
+  const [from, to, axes, steps] = [
+    [-1, -1],
+    [-9, -9],
+    [2, 3],
+    [-1, -1],
+  ].map((list) => model.int64s(list));
+  return model.node(
+    "Slice",
+    [swapped, from, to, axes, steps].map((name) => name ?? ""),
+  );
 };
 
 /** Nine numbers backwards, as a product. */
@@ -127,11 +135,13 @@ function convGradInput({ batch, channels, out, side }: ConvCase): Group {
       },
       {
         name: "Conv with weights flipped by a product, then transposed",
-        build: (m, [ct = "", w = ""]) => m.node("Conv", [ct, flippedByProductThenTranspose(m, w, out, channels)], { pads: [1, 1, 1, 1] }),
+        build: (m, [ct = "", w = ""]) =>
+          m.node("Conv", [ct, flippedByProductThenTranspose(m, w, out, channels)], { pads: [1, 1, 1, 1] }),
       },
       {
         name: "Conv with weights transposed, not flipped",
-        build: (m, [ct = "", w = ""]) => m.node("Conv", [ct, m.node("Transpose", [w], { perm: [1, 0, 2, 3] })], { pads: [1, 1, 1, 1] }),
+        build: (m, [ct = "", w = ""]) =>
+          m.node("Conv", [ct, m.node("Transpose", [w], { perm: [1, 0, 2, 3] })], { pads: [1, 1, 1, 1] }),
       },
       {
         name: "Conv, as if the weights were flipped already",
@@ -142,7 +152,9 @@ function convGradInput({ batch, channels, out, side }: ConvCase): Group {
         name: "one product over windows of the whole batch",
         build: (m, [ct = "", w = ""]) => {
           const turned = m.node("Transpose", [ct], { perm: [1, 0, 2, 3] });
-          const rows = windows(m, turned, side, (part) => m.node("Reshape", [part, m.int64s([out, batch * area])])).toReversed();
+          const rows = windows(m, turned, side, (part) =>
+            m.node("Reshape", [part, m.int64s([out, batch * area])]),
+          ).toReversed();
           const columns = m.node("Concat", rows, { axis: 0 }); // [9 O, B HW]
           const weights = m.node("Transpose", [m.node("Reshape", [w, m.int64s([out, channels, 9])])], { perm: [2, 0, 1] });
           const flat = m.node("Reshape", [weights, m.int64s([9 * out, channels])]);
@@ -157,7 +169,8 @@ function convGradInput({ batch, channels, out, side }: ConvCase): Group {
 
 function convGradWeight({ batch, channels, out, side }: ConvCase): Group {
   const area = side * side;
-  const fused = (m: ModelBuilder, a: OnnxName, b: OnnxName): OnnxName => m.node("com.microsoft:FusedMatMul", [a, b], { transB: 1 });
+  const fused = (m: ModelBuilder, a: OnnxName, b: OnnxName): OnnxName =>
+    m.node("com.microsoft:FusedMatMul", [a, b], { transB: 1 });
   const sumBatch = (m: ModelBuilder, x: OnnxName): OnnxName => m.node("ReduceSum", [x, m.int64s([0])], { keepdims: 0 });
   return {
     title: `3x3 convolution, gradient of the weight: batch ${batch}, ${channels} -> ${out}, ${side}x${side}`,
@@ -183,7 +196,11 @@ function convGradWeight({ batch, channels, out, side }: ConvCase): Group {
         build: (m, [x = "", ct = ""]) => {
           const rows = m.node("Reshape", [ct, m.int64s([batch, out, area])]);
           const shape = m.int64s([batch, channels, 1, area]);
-          const columns = m.node("Concat", windows(m, x, side, (part) => m.node("Reshape", [part, shape])), { axis: 2 });
+          const columns = m.node(
+            "Concat",
+            windows(m, x, side, (part) => m.node("Reshape", [part, shape])),
+            { axis: 2 },
+          );
           const product = fused(m, rows, m.node("Reshape", [columns, m.int64s([batch, channels * 9, area])]));
           return m.node("Reshape", [sumBatch(m, product), m.int64s([out, channels, 3, 3])]);
         },
@@ -193,7 +210,11 @@ function convGradWeight({ batch, channels, out, side }: ConvCase): Group {
         build: (m, [x = "", ct = ""]) => {
           const turned = m.node("Transpose", [x], { perm: [1, 0, 2, 3] });
           const shape = m.int64s([channels, 1, batch * area]);
-          const columns = m.node("Concat", windows(m, turned, side, (part) => m.node("Reshape", [part, shape])), { axis: 1 });
+          const columns = m.node(
+            "Concat",
+            windows(m, turned, side, (part) => m.node("Reshape", [part, shape])),
+            { axis: 1 },
+          );
           const cts = m.node("Transpose", [ct], { perm: [1, 0, 2, 3] });
           const rows = m.node("Reshape", [cts, m.int64s([out, batch * area])]);
           const product = fused(m, rows, m.node("Reshape", [columns, m.int64s([channels * 9, batch * area])]));
@@ -231,7 +252,11 @@ function convGradWeight({ batch, channels, out, side }: ConvCase): Group {
           const turned = m.node("Transpose", [x], { perm: [1, 0, 2, 3] });
           const cts = m.node("Reshape", [m.node("Transpose", [ct], { perm: [1, 0, 2, 3] }), m.int64s([out, batch * area])]);
           const shape = m.int64s([1, channels, batch * area]);
-          const columns = m.node("Concat", windows(m, turned, side, (part) => m.node("Reshape", [part, shape])), { axis: 0 });
+          const columns = m.node(
+            "Concat",
+            windows(m, turned, side, (part) => m.node("Reshape", [part, shape])),
+            { axis: 0 },
+          );
           const product = m.node("Reshape", [fused(m, cts, columns), m.int64s([9, out * channels])]);
           return m.node("Reshape", [m.node("Transpose", [product], { perm: [1, 0] }), m.int64s([out, channels, 3, 3])]);
         },
@@ -260,7 +285,11 @@ function convForward({ batch, channels, out, side }: ConvCase): Group {
         build: (m, [x = "", w = "", bias = ""]) => {
           const turned = m.node("Transpose", [x], { perm: [1, 0, 2, 3] });
           const shape = m.int64s([channels, 1, batch * area]);
-          const columns = m.node("Concat", windows(m, turned, side, (part) => m.node("Reshape", [part, shape])), { axis: 1 });
+          const columns = m.node(
+            "Concat",
+            windows(m, turned, side, (part) => m.node("Reshape", [part, shape])),
+            { axis: 1 },
+          );
           const flat = m.node("Reshape", [columns, m.int64s([channels * 9, batch * area])]);
           const product = m.node("MatMul", [m.node("Reshape", [w, m.int64s([out, channels * 9])]), flat]);
           const split = m.node("Reshape", [product, m.int64s([out, batch, side, side])]);

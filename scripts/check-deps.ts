@@ -33,7 +33,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "engines",
     "node:",
   ],
-  index: ["dataset", "planner", "trainer", "checkpoints", "engines", "lora", "formats", "graph", "diffusion"],
+  index: ["node:", "dataset", "planner", "trainer", "checkpoints", "engines", "lora", "formats", "graph", "diffusion"],
   cli: ["index", "node:"],
 };
 

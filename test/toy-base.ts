@@ -48,7 +48,7 @@ const unets: Readonly<Record<ToyFamily, object>> = {
     ...unet,
     cross_attention_dim: 2 * textWidth,
     use_linear_projection: true,
-    transformer_layers_per_block: [1, 2],
+    transformer_layers_per_block: [1, 1],
     addition_embed_type: "text_time",
     addition_time_embed_dim: 8,
     projection_class_embeddings_input_dim: 6 * 8 + textWidth,

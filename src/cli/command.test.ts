@@ -9,9 +9,14 @@ const command = defineCommand({
   positionals: [{ name: "canvas", about: "A file.", required: true }],
   options: {
     color: { kind: "text", value: "NAME", about: "What to paint with.", repeated: true },
-    coats: { kind: "integer", value: "N", about: "How many coats are put on, one after the other, each of them after the one before has dried.", min: 1 },
+    coats: {
+      kind: "integer",
+      value: "N",
+      about: "How many coats are put on, one after the other, each of them after the one before has dried.",
+      min: 1,
+    },
     width: { kind: "number", about: "Of the brush." },
-    finish: { kind: "text", value: "KIND", about: "Last coat.", choices: ["matt", "gloss"] },
+    finish: { kind: "text", value: "KIND", about: "Last coat.", default: "matt", choices: ["matt", "gloss"] },
     json: { kind: "switch", about: "Print JSON." },
   },
   examples: ["gesso paint wall.png"],
@@ -29,7 +34,10 @@ const run = (...args: string[]) => command.execute(args, terminalInto([]));
 
 test("options come with their types, repeated ones as a list, and what follows -- is no option", async () => {
   await run("--color", "red", "--coats", "2", "--color=blue", "--width", "-0.5", "--json", "--", "--odd.png");
-  expect(seen.at(-1)).toEqual({ positionals: ["--odd.png"], options: { color: ["red", "blue"], coats: 2, width: -0.5, json: true } });
+  expect(seen.at(-1)).toEqual({
+    positionals: ["--odd.png"],
+    options: { color: ["red", "blue"], coats: 2, width: -0.5, json: true },
+  });
 });
 
 test.each([
@@ -62,12 +70,19 @@ test("help fits the terminal", async () => {
                       other, each of them after the one before
                       has dried.
       --width NUMBER  Of the brush.
-      --finish KIND   Last coat: matt, gloss.
+      --finish KIND   Last coat: matt, gloss (default: matt).
       --json          Print JSON.
       --help          Show this.
 
     Example:
       gesso paint wall.png"
   `);
-  expect(Math.max(...lines.join("\n").split("\n").map(({ length }) => length))).toBeLessThanOrEqual(60);
+  expect(
+    Math.max(
+      ...lines
+        .join("\n")
+        .split("\n")
+        .map(({ length }) => length),
+    ),
+  ).toBeLessThanOrEqual(60);
 });

@@ -9,6 +9,8 @@ export interface OptionSpec {
   /** Shown in help as --name VALUE. */
   readonly value?: string;
   readonly about: string;
+  /** Shown in help: what it is when it is not given. */
+  readonly default?: string;
   /** The only values allowed. */
   readonly choices?: readonly string[];
   /** The smallest number allowed. */
@@ -72,10 +74,18 @@ function formatHelp<T extends OptionTable>(spec: CommandSpec<T>, columns: number
   const positionals = spec.positionals.map(({ name, required }) => (required ? `<${name}>` : `[${name}]`)).join(" ");
   const optionRows = Object.entries<OptionSpec>(spec.options).map(([name, option]) => {
     const head = option.kind === "switch" ? `--${name}` : `--${name} ${option.value ?? option.kind.toUpperCase()}`;
-    const about = option.choices ? `${option.about.replace(/\.$/, "")}: ${option.choices.join(", ")}.` : option.about;
-    return [head, `${about}${option.repeated ? " May be repeated." : ""}`] as const;
+    const choices = option.choices ? `: ${option.choices.join(", ")}` : "";
+    const usual = option.default === undefined ? "" : ` (default: ${option.default})`;
+    return [
+      head,
+      `${option.about.replace(/\.$/, "")}${choices}${usual}.${option.repeated ? " May be repeated." : ""}`,
+    ] as const;
   });
-  const rows = [...spec.positionals.map(({ name, about }) => [`<${name}>`, about] as const), ...optionRows, ["--help", "Show this."] as const];
+  const rows = [
+    ...spec.positionals.map(({ name, about }) => [`<${name}>`, about] as const),
+    ...optionRows,
+    ["--help", "Show this."] as const,
+  ];
   const width = Math.max(...rows.map(([head]) => head.length));
   return [
     wrapText(spec.summary, columns),
@@ -89,12 +99,25 @@ function formatHelp<T extends OptionTable>(spec: CommandSpec<T>, columns: number
   ].join("\n");
 }
 
-function wrongUse(spec: { readonly name: string }, message: string, fix = `gesso ${spec.name} --help lists what it takes.`): UserError {
+function wrongUse(
+  spec: { readonly name: string },
+  message: string,
+  fix = `gesso ${spec.name} --help lists what it takes.`,
+): UserError {
   return new UserError(message, { fix, exitCode: 2 });
 }
 
-function parse<T extends OptionTable>(spec: CommandSpec<T>, args: readonly string[]): { positionals: string[]; options: OptionValues<T> } {
-  const { tokens } = parseArgs({ args: [...args], options: parserOptions(spec.options), strict: false, allowPositionals: true, tokens: true });
+function parse<T extends OptionTable>(
+  spec: CommandSpec<T>,
+  args: readonly string[],
+): { positionals: string[]; options: OptionValues<T> } {
+  const { tokens } = parseArgs({
+    args: [...args],
+    options: parserOptions(spec.options),
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
   const positionals: string[] = [];
   const options: Record<string, unknown> = {};
   for (const token of tokens) {
@@ -111,15 +134,25 @@ function parse<T extends OptionTable>(spec: CommandSpec<T>, args: readonly strin
 }
 
 /** "--name --json" would make "--json" a name. */
-function refuseSwallowed<T extends OptionTable>(spec: CommandSpec<T>, token: { rawName: string; value?: string | undefined; inlineValue?: boolean | undefined }): void {
+function refuseSwallowed<T extends OptionTable>(
+  spec: CommandSpec<T>,
+  token: { rawName: string; value?: string | undefined; inlineValue?: boolean | undefined },
+): void {
   const next = token.inlineValue ? undefined : /^--([^=]+)/.exec(token.value ?? "")?.[1];
   if (next === undefined || !(next in spec.options)) return;
-  throw wrongUse(spec, `${token.rawName} needs a value, but --${next} follows.`, `Give the value, or write ${token.rawName}=VALUE.`);
+  throw wrongUse(
+    spec,
+    `${token.rawName} needs a value, but --${next} follows.`,
+    `Give the value, or write ${token.rawName}=VALUE.`,
+  );
 }
 
 function parserOptions(options: OptionTable): Record<string, { type: "string" | "boolean"; multiple: true }> {
   return Object.fromEntries(
-    Object.entries(options).map(([name, { kind }]) => [name, { type: kind === "switch" ? "boolean" : "string", multiple: true }]),
+    Object.entries(options).map(([name, { kind }]) => [
+      name,
+      { type: kind === "switch" ? "boolean" : "string", multiple: true },
+    ]),
   );
 }
 
@@ -129,7 +162,12 @@ function unknownOption<T extends OptionTable>(spec: CommandSpec<T>, rawName: str
   return wrongUse(spec, `gesso ${spec.name} has no option ${rawName}.`, nearest ? `Did you mean --${nearest}?` : undefined);
 }
 
-function parseValue<T extends OptionTable>(spec: CommandSpec<T>, name: string, option: OptionSpec, text: string | undefined): unknown {
+function parseValue<T extends OptionTable>(
+  spec: CommandSpec<T>,
+  name: string,
+  option: OptionSpec,
+  text: string | undefined,
+): unknown {
   if (option.kind === "switch") {
     if (text !== undefined) throw wrongUse(spec, `--${name} takes no value, got "${text}".`);
     return true;
@@ -145,7 +183,10 @@ function parseValue<T extends OptionTable>(spec: CommandSpec<T>, name: string, o
 
 function parseNumber<T extends OptionTable>(spec: CommandSpec<T>, name: string, option: OptionSpec, text: string): number {
   const number = Number(text);
-  const isFine = Number.isFinite(number) && (option.kind === "number" || Number.isSafeInteger(number)) && number >= (option.min ?? -Infinity);
+  const isFine =
+    Number.isFinite(number) &&
+    (option.kind === "number" || Number.isSafeInteger(number)) &&
+    number >= (option.min ?? -Infinity);
   if (isFine) return number;
   const what = option.kind === "integer" ? "a whole number" : "a number";
   const from = option.min === undefined ? "" : ` of at least ${option.min}`;

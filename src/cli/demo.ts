@@ -3,10 +3,22 @@ import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { findNearest, UserError } from "../errors.ts";
-import { type BaseModel, insertTrigger, type LoraType, loraTypes, openBase, type Pixels, renderSheet, sample, train, type TrainPlan, writePng } from "../index.ts";
+import {
+  type BaseModel,
+  insertTrigger,
+  type LoraType,
+  loraTypes,
+  openBase,
+  type Pixels,
+  renderSheet,
+  sample,
+  train,
+  type TrainPlan,
+  writePng,
+} from "../index.ts";
 import { defineCommand, type Terminal } from "./command.ts";
-import { followRun, quotePath, type RunDone } from "./follow-run.ts";
-import { formatBytes, formatDuration, wrapText } from "./format.ts";
+import { followRun, type RunDone } from "./follow-run.ts";
+import { formatBytes, formatDuration, quotePath, wrapText } from "./format.ts";
 import { planRun } from "./plan-run.ts";
 import { formatRatio } from "./progress.ts";
 import { samplingDefaults } from "./sample.ts";
@@ -18,9 +30,9 @@ export const demoCommand = defineCommand({
   summary: "Train on a bundled example with mini, on the CPU, and show before and after.",
   positionals: [],
   options: {
-    example: { kind: "text", value: "NAME", about: `Folder of examples/ to train on (default: ${DEFAULT_EXAMPLE}).` },
-    out: { kind: "text", value: "DIR", about: "Folder that the run's own folder is made in (default: runs)." },
-    steps: { kind: "integer", value: "N", about: "Training steps (default: by the number of pictures).", min: 1 },
+    example: { kind: "text", value: "NAME", about: "Folder of examples/ to train on.", default: DEFAULT_EXAMPLE },
+    out: { kind: "text", value: "DIR", about: "Folder that the run's own folder is made in.", default: "runs" },
+    steps: { kind: "integer", value: "N", about: "Training steps.", default: "by the number of pictures", min: 1 },
   },
   examples: ["gesso demo", "gesso demo --example character-fox"],
   async run({ options }, terminal) {
@@ -56,9 +68,11 @@ export async function readExample(examplesFolder: string, name: string): Promise
   const type = loraTypes.find((known) => known === json.type);
   const isList = Array.isArray(prompts) && prompts.length > 0 && prompts.every((prompt) => typeof prompt === "string");
   if (typeof trigger !== "string" || !type || !isList) {
-    throw new UserError(`${path} needs a trigger, a type (${loraTypes.join(", ")}) and a list of prompts.`, { fix: "Install Gesso again." });
+    throw new UserError(`${path} needs a trigger, a type (${loraTypes.join(", ")}) and a list of prompts.`, {
+      fix: "Install Gesso again.",
+    });
   }
-  return { name, folder, trigger, type, prompts: prompts as string[] };
+  return { name, folder, trigger, type, prompts };
 }
 
 async function readJson(path: string): Promise<Record<string, unknown>> {
@@ -113,7 +127,12 @@ async function findFreeFolder(folder: string): Promise<string> {
   }
 }
 
-function introduce({ name, folder, trigger, type, prompts }: Example, base: BaseModel, plan: TrainPlan, columns: number): string {
+function introduce(
+  { name, folder, trigger, type, prompts }: Example,
+  base: BaseModel,
+  plan: TrainPlan,
+  columns: number,
+): string {
   const steps = plan.steps.value;
   const paragraphs = [
     `This demo teaches ${base.name}, a small image model, a ${type} that it has never seen, on this machine's processor.`,
@@ -125,7 +144,14 @@ function introduce({ name, folder, trigger, type, prompts }: Example, base: Base
 }
 
 /** One column for each prompt; the same seed down each column. */
-async function drawSheet(path: string, example: Example, base: BaseModel, plan: TrainPlan, { event }: RunDone, terminal: Terminal): Promise<void> {
+async function drawSheet(
+  path: string,
+  example: Example,
+  base: BaseModel,
+  plan: TrainPlan,
+  { event }: RunDone,
+  terminal: Terminal,
+): Promise<void> {
   const { trigger, prompts } = example;
   const triggered = prompts.map((prompt) => insertTrigger(prompt, trigger).caption);
   const adapter = [{ path: event.path, weight: 1 }];
@@ -139,9 +165,22 @@ async function drawSheet(path: string, example: Example, base: BaseModel, plan: 
   const tiles: (readonly Pixels[])[] = [];
   if (!terminal.isInteractive) terminal.out("Drawing before and after ...");
   for (const [row, { prompts, adapters }] of rows.entries()) {
-    const onPicture = (done: number): void => terminal.status(`drawing before and after: ${row * prompts.length + done}/${rows.length * prompts.length}`);
+    const onPicture = (done: number): void =>
+      terminal.status(`drawing before and after: ${row * prompts.length + done}/${rows.length * prompts.length}`);
     onPicture(0);
-    tiles.push(await sample({ base, prompts, adapters, negativePrompt: "", ...settings, widthPx: side, heightPx: side, signal: terminal.signal, onPicture }));
+    tiles.push(
+      await sample({
+        base,
+        prompts,
+        adapters,
+        negativePrompt: "",
+        ...settings,
+        widthPx: side,
+        heightPx: side,
+        signal: terminal.signal,
+        onPicture,
+      }),
+    );
   }
   terminal.status("");
   const note = `Same seed down each column. ${settings.steps} steps of DPM++ 2M Karras, guidance ${settings.guidance}. LoRA of step ${event.step}.`;
@@ -149,7 +188,12 @@ async function drawSheet(path: string, example: Example, base: BaseModel, plan: 
   await writePng(path, await renderSheet({ title, columns: prompts, rows: rows.map(({ label }) => label), tiles, note }));
 }
 
-async function conclude({ type, trigger }: Example, base: BaseModel, { event, durationMs }: RunDone, sheetPath: string): Promise<string> {
+async function conclude(
+  { type, trigger }: Example,
+  base: BaseModel,
+  { event, durationMs }: RunDone,
+  sheetPath: string,
+): Promise<string> {
   const { size } = await stat(event.path);
   // Started by npm in a clone, the command is reached through npm too.
   const gesso = process.env.npm_lifecycle_event === "demo" ? "npm run --silent gesso --" : "gesso";

@@ -2,7 +2,7 @@
 import { dirname } from "node:path";
 import { readPlan, type TrainEvent } from "../index.ts";
 import type { Terminal } from "./command.ts";
-import { formatDuration } from "./format.ts";
+import { formatDuration, quotePath } from "./format.ts";
 import { createProgressView } from "./progress-view.ts";
 
 type EventOf<T extends TrainEvent["type"]> = Extract<TrainEvent, { type: T }>;
@@ -26,11 +26,20 @@ export interface RunDone {
 }
 
 /** @returns the exit code: 0 done, 1 failed, 130 stopped */
-export async function followRun(events: AsyncIterable<TrainEvent>, terminal: Terminal, options: FollowOptions = {}): Promise<number> {
+export async function followRun(
+  events: AsyncIterable<TrainEvent>,
+  terminal: Terminal,
+  options: FollowOptions = {},
+): Promise<number> {
   const view = createProgressView(terminal, options.told ? { told: options.told } : {});
   const startedAt = performance.now();
   let sheet: string | undefined;
   let last: TrainEvent | undefined;
+  // The step that is being taken may last a while.
+  const acknowledge = (): void => {
+    if (!options.isJson) terminal.out("Stopping: the run saves itself after this step. Ctrl-C again ends it at once.");
+  };
+  terminal.signal.addEventListener("abort", acknowledge);
   try {
     for await (const event of events) {
       if (options.isJson) terminal.out(JSON.stringify(event));
@@ -39,22 +48,23 @@ export async function followRun(events: AsyncIterable<TrainEvent>, terminal: Ter
       last = event;
     }
   } finally {
+    terminal.signal.removeEventListener("abort", acknowledge);
     view.end();
   }
-  switch (last?.type) {
-    case "done":
-      await tellDone({ event: last, sheet, durationMs: performance.now() - startedAt }, terminal, options);
-      return 0;
-    case "stopped":
-      // With --json, what is for people goes to the other stream.
-      (options.isJson ? terminal.err : terminal.out)(describeStopped(last));
-      return 130;
-    case "failed":
-      terminal.err(`${last.message}\nFix: ${last.fix}`);
-      return 1;
-    default:
-      throw new Error(`followRun: the last event must be done, stopped or failed, got ${last?.type ?? "none"}`);
+  if (last?.type === "done") {
+    await tellDone({ event: last, sheet, durationMs: performance.now() - startedAt }, terminal, options);
+    return 0;
   }
+  if (last?.type === "stopped") {
+    // With --json, what is for people goes to the other stream.
+    if (options.isJson) terminal.err(describeStopped(last));
+    else terminal.out(describeStopped(last));
+    return 130;
+  }
+  if (last?.type !== "failed")
+    throw new Error(`followRun: the last event must be done, stopped or failed, got ${last?.type ?? "none"}`);
+  terminal.err(`${last.message}\nFix: ${last.fix}`);
+  return 1;
 }
 
 async function tellDone(done: RunDone, terminal: Terminal, { isJson, onDone }: FollowOptions): Promise<void> {
@@ -79,16 +89,13 @@ async function describeDone({ event, sheet, durationMs }: RunDone): Promise<stri
 /** A command that draws with a run's result. */
 async function suggestSample(result: string): Promise<string> {
   const { base, trigger, previewPrompts } = await readPlan(dirname(result));
-  const prompt = [trigger.value, previewPrompts.value[0]?.replaceAll('"', "")].filter((part) => part !== null && part !== undefined).join(", ");
+  const prompt = [trigger.value, previewPrompts.value[0]?.replaceAll('"', "")]
+    .filter((part) => part !== null && part !== undefined)
+    .join(", ");
   return `gesso sample --base ${quotePath(base.value)} --lora ${quotePath(result)} --prompt "${prompt}" --out picture.png`;
 }
 
 function describeStopped({ step, runFolder }: EventOf<"stopped">): string {
   const saved = step > 0 ? `Stopped after step ${step}; everything is saved.` : "Stopped before the first step.";
   return `\n${saved}\nGo on with: gesso train --resume ${quotePath(runFolder)}`;
-}
-
-/** A path as a shell takes it. */
-export function quotePath(path: string): string {
-  return /[\s"'$&()*;<>?`|]/.test(path) ? `"${path}"` : path;
 }

@@ -4,15 +4,34 @@ import { countOf, cut, formatBytes, formatDuration, formatValue, wrapText } from
 
 test("durations use the two largest units that matter", () => {
   const ms = [430, 9900, 42_000, 59_700, 200_000, 3_600_000, 7_500_000, 90_000_000];
-  expect(ms.map(formatDuration)).toEqual(["0.4 s", "9.9 s", "42 s", "1 min 0 s", "3 min 20 s", "1 h 0 min", "2 h 5 min", "1 d 1 h"]);
+  expect(ms.map(formatDuration)).toEqual([
+    "0.4 s",
+    "9.9 s",
+    "42 s",
+    "1 min 0 s",
+    "3 min 20 s",
+    "1 h 0 min",
+    "2 h 5 min",
+    "1 d 1 h",
+  ]);
 });
 
 test("sizes are powers of 1,000", () => {
-  expect([640, 12_300, 3_400_000, 340_000_000, 1_250_000_000].map(formatBytes)).toEqual(["640 bytes", "12 kB", "3.4 MB", "340 MB", "1.25 GB"]);
+  expect([640, 12_300, 3_400_000, 340_000_000, 1_250_000_000].map(formatBytes)).toEqual([
+    "640 bytes",
+    "12 kB",
+    "3.4 MB",
+    "340 MB",
+    "1.25 GB",
+  ]);
 });
 
 test("counts agree with their noun", () => {
-  expect([countOf(1, "picture"), countOf(1200, "picture"), countOf(2, "copy", "copies")]).toEqual(["1 picture", "1,200 pictures", "2 copies"]);
+  expect([countOf(1, "picture"), countOf(1200, "picture"), countOf(2, "copy", "copies")]).toEqual([
+    "1 picture",
+    "1,200 pictures",
+    "2 copies",
+  ]);
 });
 
 test("values are words: yes, none, lists", () => {

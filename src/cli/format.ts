@@ -56,3 +56,8 @@ export function wrapText(text: string, columns: number, indent = 0): string {
   }
   return [...lines, line].join(`\n${" ".repeat(indent)}`);
 }
+
+/** A path as a shell takes it. */
+export function quotePath(path: string): string {
+  return /[\s"'$&()*;<>?`|]/.test(path) ? `"${path}"` : path;
+}

@@ -5,10 +5,13 @@ import type { Terminal } from "./command.ts";
 import { runCli } from "./run.ts";
 
 const interrupt = new AbortController();
-// The first Ctrl-C asks the run to save itself; a second one ends the process at once.
-process.once("SIGINT", () => {
+let interruptedAtMs: number | undefined;
+// The first Ctrl-C asks the run to save itself; a second one ends the process at once. Programs that start this one (npm, tsx) may
+// pass on what the terminal sent already, so the second must come a while after the first.
+process.on("SIGINT", () => {
+  interruptedAtMs ??= performance.now();
   interrupt.abort();
-  process.once("SIGINT", () => process.exit(130));
+  if (performance.now() - interruptedAtMs > 1000) process.exit(130);
 });
 process.once("SIGTERM", () => interrupt.abort());
 

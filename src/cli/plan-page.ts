@@ -1,6 +1,6 @@
 /** The page before a run: what the dataset holds, what will be done and why, and where it goes. */
 import type { Finding, Planned, TrainPlan, TrainSettings } from "../index.ts";
-import { countOf, formatValue, wrapText } from "./format.ts";
+import { countOf, formatValue, quotePath, wrapText } from "./format.ts";
 
 /** What the page says of the dataset. */
 export interface DatasetSummary {
@@ -43,8 +43,8 @@ const shownSettings: readonly (readonly [name: keyof TrainSettings, label: strin
 const units: Readonly<Partial<Record<keyof TrainSettings, (value: unknown) => string>>> = {
   resolutionPx: (value) => `${formatValue(value)} px`,
   heldOutFraction: (value) => (value === 0 ? "none" : `${Math.round(Number(value) * 100)} %`),
-  checkpointEvery: (value) => `${formatValue(value)} steps`,
-  previewEvery: (value) => (value === 0 ? "end only" : `${formatValue(value)} steps`),
+  checkpointEvery: (value) => countOf(Number(value), "step"),
+  previewEvery: (value) => (value === 0 ? "end only" : countOf(Number(value), "step")),
   textEncoderLearningRate: (value) => (value === 0 ? "off" : formatValue(value)),
 };
 
@@ -61,8 +61,9 @@ export function describePlan(plan: TrainPlan, dataset: DatasetSummary, columns: 
     ...plan.warnings.map((warning) => indent(`Mind: ${warning}`, columns)),
     "",
     "Where",
-    indent(`Result:  ${joinPath(plan.runFolder.value, `${plan.name.value}.safetensors`)}`, columns),
-    indent(`Beside it: plan.json with every setting and its reason, checkpoints, preview sheets, report.html`, columns),
+    indent(`Result: ${joinPath(plan.runFolder.value, `${plan.name.value}.safetensors`)}`, columns),
+    indent("Beside it: plan.json with every setting and its reason, checkpoints, preview sheets, report.html.", columns),
+    indent(`Ctrl-C saves and stops; gesso train --resume ${quotePath(plan.runFolder.value)} goes on.`, columns),
   ].join("\n");
 }
 
@@ -72,7 +73,8 @@ function indent(text: string, columns: number): string {
 
 function datasetLines(plan: TrainPlan, dataset: DatasetSummary): string[] {
   const { folder, pictures, captioned, masked, smallest, largest, triggerAdded } = dataset;
-  const sizes = smallest.join() === largest.join() ? `${smallest.join(" x ")} px` : `${smallest.join(" x ")} to ${largest.join(" x ")} px`;
+  const sizes =
+    smallest.join() === largest.join() ? `${smallest.join(" x ")} px` : `${smallest.join(" x ")} to ${largest.join(" x ")} px`;
   const masks = masked > 0 ? `, ${countOf(masked, "mask")}` : "";
   const trigger = plan.trigger.value;
   return [
@@ -93,7 +95,11 @@ function describeFinding({ message, fix }: Finding): string {
 
 /** What the page tells that the run would tell again as warnings. */
 export function toldOnPage(plan: TrainPlan, { findings, triggerAdded, pictures }: DatasetSummary): ReadonlySet<string> {
-  return new Set([...findings.map(describeFinding), ...plan.warnings, describeTrigger(plan.trigger.value ?? "", triggerAdded, pictures)]);
+  return new Set([
+    ...findings.map(describeFinding),
+    ...plan.warnings,
+    describeTrigger(plan.trigger.value ?? "", triggerAdded, pictures),
+  ]);
 }
 
 /** One line a setting: its name, its value and why. */
@@ -101,22 +107,34 @@ function planLines(plan: TrainPlan, columns: number): string[] {
   const rows = [...shownSettings, ...chosenByHand(plan)].flatMap(([name, label]) => {
     const { value, reason } = plan[name] as Planned<unknown>;
     const isIdle = value === null && (name === "continueFrom" || name === "trigger") && reason !== "you chose it";
-    return isIdle && name === "continueFrom" ? [] : [[label, (units[name] ?? formatValue)(value), reason] as const];
+    const text = (units[name] ?? formatValue)(value);
+    // A base model's reason is its name, which its path ends with.
+    return isIdle && name === "continueFrom" ? [] : [[label, text, text.endsWith(reason) ? "" : reason] as const];
   });
   const labelWidth = Math.max(...rows.map(([label]) => label.length));
   const valueWidth = Math.min(24, Math.max(...rows.map(([, value]) => value.length)));
   return rows.map(([label, value, reason]) => {
     const head = `${" ".repeat(INDENT)}${label.padEnd(labelWidth)}  ${value.padEnd(valueWidth)}  `;
-    return head + wrapText(reason, Math.max(columns, head.length + 24), head.length);
+    return reason === "" ? head.trimEnd() : head + wrapText(reason, Math.max(columns, head.length + 24), head.length);
   });
 }
 
 /** Settings outside the list that the user gave a value; where the run lies is told elsewhere. */
 function chosenByHand(plan: TrainPlan): (readonly [keyof TrainSettings, string])[] {
-  const known = new Set<string>([...shownSettings.map(([name]) => name), "name", "datasetFolder", "runFolder", "cacheFolder", "base", "type"]);
-  return Object.entries(plan).flatMap(([name, planned]) => {
-    const isChosen = typeof planned === "object" && "reason" in planned && planned.reason === "you chose it";
-    return isChosen && !known.has(name) ? [[name as keyof TrainSettings, name] as const] : [];
+  const known = new Set<string>([
+    ...shownSettings.map(([name]) => name),
+    "name",
+    "datasetFolder",
+    "runFolder",
+    "cacheFolder",
+    "base",
+    "type",
+  ]);
+  const names = Object.keys(plan) as (keyof TrainSettings)[];
+  return names.flatMap((name) => {
+    const planned: unknown = plan[name];
+    const isChosen = typeof planned === "object" && planned !== null && "reason" in planned && planned.reason === "you chose it";
+    return isChosen && !known.has(name) ? [[name, name] as const] : [];
   });
 }
 

@@ -26,7 +26,11 @@ export type RunChoices = Omit<UserChoices, "cacheFolder" | "createdAt">;
 export async function planRun(datasetFolder: string, base: BaseModel, choices: RunChoices): Promise<PlannedRun> {
   const dataset = await readDataset(resolve(datasetFolder), { skipBroken: choices.skipBroken ?? false });
   const cacheFolder = join(userCacheFolder(), "encoded");
-  const plan = planTraining(describeDataset(dataset), base, undefined, { ...choices, cacheFolder, createdAt: new Date().toISOString() });
+  const plan = planTraining(describeDataset(dataset), base, undefined, {
+    ...choices,
+    cacheFolder,
+    createdAt: new Date().toISOString(),
+  });
   return { plan, summary: summarise(dataset, plan.trigger.value) };
 }
 

@@ -18,7 +18,10 @@ export interface ProgressViewOptions {
 }
 
 /** The last events of a run (`done`, `stopped`, `failed`) are left to the command. */
-export function createProgressView(terminal: Terminal, { told = new Set(), now = () => performance.now() }: ProgressViewOptions = {}): ProgressView {
+export function createProgressView(
+  terminal: Terminal,
+  { told = new Set(), now = () => performance.now() }: ProgressViewOptions = {},
+): ProgressView {
   let state = initialProgress;
   const phasesTold = new Set<string>();
 
@@ -53,7 +56,7 @@ function describeEvent(event: TrainEvent, told: ReadonlySet<string>): string | u
       const { step, steps, pictures, heldOut, layers, trainedParameters, device } = event;
       const where = step > 0 ? `Going on after step ${step} of ${steps}` : `${countOf(steps, "step")}`;
       const split = `${countOf(pictures - heldOut.length, "picture")} to learn from, ${heldOut.length} held out`;
-      const size = `${countOf(layers, "layer")} with ${countOf(trainedParameters, "number")} (${formatBytes(trainedParameters * 2)} on disk)`;
+      const size = `${countOf(layers, "layer")}, ${countOf(trainedParameters, "weight")} (${formatBytes(trainedParameters * 2)} on disk)`;
       return `${where}: ${split}; ${size}; on ${device}.`;
     }
     case "validation":
@@ -62,13 +65,19 @@ function describeEvent(event: TrainEvent, told: ReadonlySet<string>): string | u
       return `Step ${event.step}: preview ${event.path}`;
     case "warning":
       return told.has(event.message) ? undefined : `Note: ${event.message}`;
-    default:
+    case "progress":
+    case "step":
+    case "checkpoint":
+    case "stopped":
+    case "done":
+    case "failed":
       return undefined;
   }
 }
 
 function describeValidation({ step, train, heldOut, ratio }: Extract<TrainEvent, { type: "validation" }>): string {
   const on = heldOut === null ? "training pictures (none are held out)" : "held-out pictures";
-  if (step === 0) return `Before the first step: loss ${(heldOut ?? train).toFixed(4)} on ${on}; what follows is compared with it.`;
+  if (step === 0)
+    return `Before the first step: loss ${(heldOut ?? train).toFixed(4)} on ${on}; what follows is compared with it.`;
   return `Step ${step}: loss on ${on} is ${formatRatio(ratio)} of the base model's.`;
 }

@@ -1,7 +1,15 @@
 /** The progress line as a person sees it, from events at given times. */
 import { expect, test } from "vitest";
 import type { TrainEvent } from "../index.ts";
-import { advance, initialProgress, isTimeToTell, markTold, type ProgressState, renderProgress, smoothedLoss } from "./progress.ts";
+import {
+  advance,
+  initialProgress,
+  isTimeToTell,
+  markTold,
+  type ProgressState,
+  renderProgress,
+  smoothedLoss,
+} from "./progress.ts";
 
 const start: TrainEvent = {
   type: "start",
@@ -40,7 +48,11 @@ test("before the first step the line says what is prepared", () => {
 });
 
 test("the line shows bar, step, loss, rate, time left, memory and the held-out ratio", () => {
-  const measured = advance(walk(1, 100, 250), { type: "validation", step: 100, train: 1, heldOut: 0.9, base: { train: 1, heldOut: 1 }, ratio: 0.9312 }, 31000);
+  const measured = advance(
+    walk(1, 100, 250),
+    { type: "validation", step: 100, train: 1, heldOut: 0.9, base: { train: 1, heldOut: 1 }, ratio: 0.9312 },
+    31000,
+  );
   expect(renderProgress(measured, 130)).toMatchInlineSnapshot(
     `"━━━━━━──────────────────  step 100/400  loss 0.1000  4.0 steps/s  1 min 15 s left  1.23 GB  held-out 0.931 of base"`,
   );

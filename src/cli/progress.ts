@@ -57,8 +57,17 @@ export function advance(state: ProgressState, event: TrainEvent, nowMs: number):
     }
     case "validation":
       // Before the first step the ratio is 1 by definition.
-      return { ...state, measured: event.step > 0 ? { ratio: event.ratio, isHeldOut: event.heldOut !== null } : undefined, phase: undefined };
-    default:
+      return {
+        ...state,
+        measured: event.step > 0 ? { ratio: event.ratio, isHeldOut: event.heldOut !== null } : undefined,
+        phase: undefined,
+      };
+    case "sample":
+    case "checkpoint":
+    case "warning":
+    case "stopped":
+    case "done":
+    case "failed":
       return { ...state, phase: undefined };
   }
 }
@@ -81,7 +90,7 @@ export function smoothedLoss({ lossSum, lossWeight }: ProgressState): number | u
 }
 
 /** Milliseconds a step over this process's steps, pauses for measuring and previews counted; undefined before the second step. */
-export function stepMs({ from, step, lastAtMs }: ProgressState): number | undefined {
+function stepMs({ from, step, lastAtMs }: ProgressState): number | undefined {
   return from && step > from.step ? (lastAtMs - from.atMs) / (step - from.step) : undefined;
 }
 
@@ -97,7 +106,10 @@ export const phaseTexts: { readonly [K in Phase]: string } = {
 /** The line as it is now, in at most `columns`: what matters least gives way first. */
 export function renderProgress(state: ProgressState, columns: number): string {
   const { step, steps } = state;
-  const parts = [{ text: step > 0 && steps > 0 ? `step ${step}/${steps}` : "", rank: 0 }, ...(state.phase ? [phasePart(state.phase)] : measureParts(state))];
+  const parts = [
+    { text: step > 0 && steps > 0 ? `step ${step}/${steps}` : "", rank: 0 },
+    ...(state.phase ? [phasePart(state.phase)] : measureParts(state)),
+  ];
   const shown = parts.filter(({ text }) => text !== "").map((part, place) => ({ ...part, place }));
   const byRank = [...shown].sort((a, b) => a.rank - b.rank);
   while (byRank.length > 1 && lengthOf(byRank) > columns) byRank.pop();
@@ -132,7 +144,12 @@ function measureParts(state: ProgressState): readonly Part[] {
     { text: ms === undefined ? "" : formatRate(ms), rank: 4 },
     { text: left > 0 ? `${formatDuration(left)} left` : "", rank: 1 },
     { text: state.memoryBytes === undefined ? "" : formatBytes(state.memoryBytes), rank: 5 },
-    { text: state.measured ? `${state.measured.isHeldOut ? "held-out" : "measured"} ${formatRatio(state.measured.ratio)} of base` : "", rank: 3 },
+    {
+      text: state.measured
+        ? `${state.measured.isHeldOut ? "held-out" : "measured"} ${formatRatio(state.measured.ratio)} of base`
+        : "",
+      rank: 3,
+    },
   ];
 }
 

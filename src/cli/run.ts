@@ -5,8 +5,14 @@ import type { Command, Terminal } from "./command.ts";
 /** Commands load when they are asked for: `gesso --help` must not load an engine. */
 const commands: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<Command> }>> = {
   train: { summary: "Train a LoRA on a folder of pictures.", load: async () => (await import("./train.ts")).trainCommand },
-  sample: { summary: "Draw a picture with a base model and adapters.", load: async () => (await import("./sample.ts")).sampleCommand },
-  demo: { summary: "Train on a bundled example and show before and after.", load: async () => (await import("./demo.ts")).demoCommand },
+  sample: {
+    summary: "Draw a picture with a base model and adapters.",
+    load: async () => (await import("./sample.ts")).sampleCommand,
+  },
+  demo: {
+    summary: "Train on a bundled example and show before and after.",
+    load: async () => (await import("./demo.ts")).demoCommand,
+  },
 };
 
 const overview = (): string =>

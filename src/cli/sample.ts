@@ -11,25 +11,38 @@ export const sampleCommand = defineCommand({
   summary: "Draw a picture with a base model and any number of LoRAs.",
   positionals: [],
   options: {
-    base: { kind: "text", value: "MODEL", about: "Base model: mini, or a folder in the diffusers layout (default: mini)." },
-    lora: { kind: "text", value: "FILE[:WEIGHT]", about: "Adapter, and how strongly it acts (default: 1, as trained).", repeated: true },
+    base: { kind: "text", value: "MODEL", about: "Base model: mini, or a folder in the diffusers layout.", default: "mini" },
+    lora: {
+      kind: "text",
+      value: "FILE[:WEIGHT]",
+      about: "Adapter, and how strongly it acts.",
+      default: "1, as trained",
+      repeated: true,
+    },
     prompt: { kind: "text", value: "TEXT", about: "What to draw. Required." },
     negative: { kind: "text", value: "TEXT", about: "What to keep away from." },
-    seed: { kind: "integer", value: "N", about: "The same seed gives the same picture (default: 42).", min: 0 },
-    steps: { kind: "integer", value: "N", about: "Sampling steps (default: 25; 20 for mini).", min: 1 },
-    cfg: { kind: "number", value: "N", about: "How closely to keep to the prompt; 1 is off (default: 7; 5 for mini).", min: 0 },
-    sampler: { kind: "text", value: "NAME", about: "Sampler (default: dpmpp_2m)", choices: samplerNames },
-    width: { kind: "integer", value: "PX", about: "Width (default: the base's own).", min: 8 },
-    height: { kind: "integer", value: "PX", about: "Height (default: the base's own).", min: 8 },
+    seed: { kind: "integer", value: "N", about: "The same seed gives the same picture.", default: "42", min: 0 },
+    steps: { kind: "integer", value: "N", about: "Sampling steps.", default: "25; 20 for mini", min: 1 },
+    cfg: {
+      kind: "number",
+      value: "N",
+      about: "How closely to keep to the prompt; 1 is off.",
+      default: "7; 5 for mini",
+      min: 0,
+    },
+    sampler: { kind: "text", value: "NAME", about: "Sampler.", default: "dpmpp_2m", choices: samplerNames },
+    width: { kind: "integer", value: "PX", about: "Width.", default: "the base's own", min: 8 },
+    height: { kind: "integer", value: "PX", about: "Height.", default: "the base's own", min: 8 },
     out: { kind: "text", value: "FILE.png", about: "Where the picture goes. Required." },
   },
   examples: [
     'gesso sample --base mini --prompt "a red apple" --out apple.png',
-    'gesso sample --lora runs/mystyle/mystyle.safetensors:0.8 --prompt "mystyle, a red apple" --out apple.png',
+    'gesso sample --lora mystyle.safetensors:0.8 --prompt "mystyle, a red apple" --out apple.png',
   ],
   async run({ options }, terminal) {
     const { prompt, out } = options;
-    if (prompt === undefined || out === undefined) throw missing(prompt === undefined ? "--prompt with what to draw" : "--out with the name of a .png file");
+    if (prompt === undefined || out === undefined)
+      throw missing(prompt === undefined ? "--prompt with what to draw" : "--out with the name of a .png file");
     const adapters = (options.lora ?? []).map(parseLora);
     await checkOutput(out);
     const base = await openBase(options.base ?? "mini");
@@ -52,7 +65,9 @@ export const sampleCommand = defineCommand({
     if (!picture) throw new Error("sample: one picture needed, got none");
     await mkdir(dirname(out), { recursive: true });
     await writePng(out, picture);
-    terminal.out(`${out}: ${picture.widthPx} x ${picture.heightPx} px, drawn in ${formatDuration(performance.now() - startedAt)}.`);
+    terminal.out(
+      `${out}: ${picture.widthPx} x ${picture.heightPx} px, drawn in ${formatDuration(performance.now() - startedAt)}.`,
+    );
     return 0;
   },
 });
@@ -73,16 +88,23 @@ export function parseLora(text: string): { path: string; weight: number } {
   const weight = Number(after);
   if (after.trim() !== "" && Number.isFinite(weight)) return { path, weight };
   if (!/\.safetensors$/i.test(path)) return { path: text, weight: 1 };
-  throw new UserError(`--lora ${text}: "${after}" is not a weight.`, { fix: `Give a number, such as ${path}:0.8.`, exitCode: 2 });
+  throw new UserError(`--lora ${text}: "${after}" is not a weight.`, {
+    fix: `Give a number, such as ${path}:0.8.`,
+    exitCode: 2,
+  });
 }
 
 /** Finds out before the work, not after it, that the picture could not be written. */
 async function checkOutput(out: string): Promise<void> {
-  if (!/\.png$/i.test(out)) throw new UserError(`--out ${out} does not end in .png.`, { fix: `Give --out ${out}.png.`, exitCode: 2 });
+  if (!/\.png$/i.test(out))
+    throw new UserError(`--out ${out} does not end in .png.`, { fix: `Give --out ${out}.png.`, exitCode: 2 });
   const there = await stat(out).catch(() => undefined);
   if (there?.isDirectory()) throw new UserError(`${out} is a folder.`, { fix: "Give the name of a file.", exitCode: 2 });
-  const folder = await stat(dirname(out)).catch((error: unknown) => ((error as NodeJS.ErrnoException).code === "ENOTDIR" ? { isDirectory: () => false } : undefined));
-  if (folder && !folder.isDirectory()) throw new UserError(`Cannot write ${out}: ${dirname(out)} is not a folder.`, { fix: "Correct the path." });
+  const folder = await stat(dirname(out)).catch((error: unknown) =>
+    (error as NodeJS.ErrnoException).code === "ENOTDIR" ? { isDirectory: () => false } : undefined,
+  );
+  if (folder && !folder.isDirectory())
+    throw new UserError(`Cannot write ${out}: ${dirname(out)} is not a folder.`, { fix: "Correct the path." });
 }
 
 function missing(what: string): UserError {

@@ -8,24 +8,45 @@ import { describePlan, toldOnPage } from "./plan-page.ts";
 import { planRun, type RunChoices } from "./plan-run.ts";
 
 const options = {
-  base: { kind: "text", value: "MODEL", about: "Base model: mini, or a folder in the diffusers layout (default: mini)." },
-  type: { kind: "text", value: "KIND", about: "What to teach (default: concept)", choices: loraTypes },
+  base: { kind: "text", value: "MODEL", about: "Base model: mini, or a folder in the diffusers layout.", default: "mini" },
+  type: { kind: "text", value: "KIND", about: "What to teach.", default: "concept", choices: loraTypes },
   trigger: { kind: "text", value: "WORD", about: "Word that calls up what was learnt; put in front of captions that lack it." },
-  name: { kind: "text", value: "NAME", about: "Name of the run and of its result (default: the trigger word, or the dataset's name)." },
-  out: { kind: "text", value: "DIR", about: "Folder that the run's own folder is made in (default: runs)." },
-  steps: { kind: "integer", value: "N", about: "Training steps (default: by the number of pictures).", min: 1 },
-  seed: { kind: "integer", value: "N", about: "The same seed gives the same run (default: 42).", min: 0 },
-  rank: { kind: "integer", value: "N", about: "Size of the adapter: more holds more detail, and learns by heart sooner.", min: 1 },
+  name: {
+    kind: "text",
+    value: "NAME",
+    about: "Name of the run and of its result.",
+    default: "the trigger word, or the dataset's name",
+  },
+  out: { kind: "text", value: "DIR", about: "Folder that the run's own folder is made in.", default: "runs" },
+  steps: { kind: "integer", value: "N", about: "Training steps.", default: "by the number of pictures", min: 1 },
+  seed: { kind: "integer", value: "N", about: "The same seed gives the same run.", default: "42", min: 0 },
+  rank: {
+    kind: "integer",
+    value: "N",
+    about: "Size of the adapter: more holds more detail, and learns by heart sooner.",
+    min: 1,
+  },
   alpha: { kind: "number", value: "N", about: "Strength: the adapter acts with alpha / rank." },
-  targets: { kind: "text", value: "SET", about: "Layers that get an adapter (default: attention+ff)", choices: targetSets },
-  "learning-rate": { kind: "number", value: "X", about: "Of the UNet's adapter (default: by base, kind and batch).", min: 0 },
-  "text-encoder-learning-rate": { kind: "number", value: "X", about: "Of the text encoders' adapters; 0 leaves them alone.", min: 0 },
+  targets: { kind: "text", value: "SET", about: "Layers that get an adapter.", default: "attention+ff", choices: targetSets },
+  "learning-rate": { kind: "number", value: "X", about: "Of the UNet's adapter.", default: "by base, kind and batch", min: 0 },
+  "text-encoder-learning-rate": {
+    kind: "number",
+    value: "X",
+    about: "Of the text encoders' adapters; 0 leaves them alone.",
+    min: 0,
+  },
   batch: { kind: "integer", value: "N", about: "Pictures at once.", min: 1 },
-  accumulate: { kind: "integer", value: "N", about: "Batches in a step (default: 1).", min: 1 },
-  resolution: { kind: "integer", value: "PX", about: "Side of the square that pictures are scaled to in area (default: the base's own).", min: 8 },
+  accumulate: { kind: "integer", value: "N", about: "Batches in a step.", default: "1", min: 1 },
+  resolution: {
+    kind: "integer",
+    value: "PX",
+    about: "Side of the square that pictures are scaled to in area.",
+    default: "the base's own",
+    min: 8,
+  },
   "continue-from": { kind: "text", value: "FILE", about: "Adapter file to go on from, in a new run." },
   "skip-broken": { kind: "switch", about: "Leave pictures out that cannot be used, instead of stopping." },
-  engine: { kind: "text", value: "NAME", about: "What computes (default: auto, which is ort, the CPU)", choices: ["auto", "ort"] },
+  engine: { kind: "text", value: "NAME", about: "What computes.", default: "auto: ort, the CPU", choices: ["auto", "ort"] },
   resume: { kind: "text", value: "DIR", about: "Go on with the stopped run in this folder, exactly where it stood." },
   json: { kind: "switch", about: "Print events as JSON, one a line, and nothing else." },
 } as const satisfies OptionTable;
@@ -104,7 +125,10 @@ function defaultName(text: string): string {
 }
 
 /** An adapter goes on with its own rank and alpha unless others are asked for. */
-async function readAdapterShape(path: string, base: BaseModel): Promise<{ path: string; rank: number | undefined; alpha: number | undefined }> {
+async function readAdapterShape(
+  path: string,
+  base: BaseModel,
+): Promise<{ path: string; rank: number | undefined; alpha: number | undefined }> {
   const { modules } = await readAdapter(path, base);
   const [first] = modules;
   const isEven = modules.every(({ rank, alpha }) => rank === first?.rank && alpha === first.alpha);
@@ -114,10 +138,13 @@ async function readAdapterShape(path: string, base: BaseModel): Promise<{ path: 
 async function resume(folder: string, dataset: string | undefined, options: TrainOptions, terminal: Terminal): Promise<number> {
   const other = dataset ?? Object.keys(options).find((name) => !["resume", "json"].includes(name));
   if (other !== undefined) {
-    throw new UserError(`A run that goes on keeps its settings: ${dataset === undefined ? `--${other}` : other} cannot be given with --resume.`, {
-      fix: `gesso train --resume ${folder}`,
-      exitCode: 2,
-    });
+    throw new UserError(
+      `A run that goes on keeps its settings: ${dataset === undefined ? `--${other}` : other} cannot be given with --resume.`,
+      {
+        fix: `gesso train --resume ${folder}`,
+        exitCode: 2,
+      },
+    );
   }
   return followRun(resumeTraining(folder, { signal: terminal.signal }), terminal, { isJson: options.json === true });
 }

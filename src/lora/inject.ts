@@ -4,7 +4,7 @@
  */
 import { UserError } from "../errors.ts";
 import { add, conv2d, matmul, mul } from "../graph/build.ts";
-import type { Graph, Node, NodeOf, Shape, Value } from "../graph/graph.ts";
+import type { Graph, Node, Shape, Value } from "../graph/graph.ts";
 import { copyNode, rewrite } from "../graph/rewrite.ts";
 import { findWeightUse } from "./targets.ts";
 
@@ -65,7 +65,7 @@ function adapterBranch(node: Node, x: Value, weightShape: Shape, spec: AdapterSp
   const up = x.graph.buffer(names.up, shapes.up);
   const scale = (spec.weight ?? 1) * (spec.alpha / spec.rank);
   if (node.op !== "Conv2d") return matmul(mul(matmul(x, down, { transB: true }), scale), up, { transB: true });
-  const { stride, padding } = (node as NodeOf<"Conv2d">).attrs;
+  const { stride, padding } = (node).attrs;
   return conv2d(mul(conv2d(x, down, undefined, { stride, padding }), scale), up);
 }
 

@@ -1,5 +1,5 @@
 /** Which layers of a finished graph an adapter is put on. */
-import type { Graph, NodeOf, Shape, Value } from "../graph/graph.ts";
+import type { Graph, Shape, Value } from "../graph/graph.ts";
 
 /**
  * The sets users know from other trainers:
@@ -24,9 +24,9 @@ export function findWeightUse(
 ): { weight: Value; kind: "linear" | "conv"; path: string } | undefined {
   const isLinear = node.op === "MatMul" && node.attrs.transB && node.inputs[1].shape.length === 2;
   if (!isLinear && node.op !== "Conv2d") return undefined;
-  const weight = node.inputs[1] as Value;
+  const weight = node.inputs[1];
   if (weight.node.op !== "Input" || weight.node.attrs.kind !== "buffer") return undefined;
-  const { name } = (weight.node as NodeOf<"Input">).attrs;
+  const { name } = (weight.node).attrs;
   if (!name.endsWith(".weight")) return undefined;
   return { weight, kind: isLinear ? "linear" : "conv", path: name.slice(0, -".weight".length) };
 }

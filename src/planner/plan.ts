@@ -168,13 +168,14 @@ export function settingsOf(plan: PlannedSettings): TrainSettings {
   const values: Record<string, unknown> = {};
   for (const [name, planned] of Object.entries<unknown>(plan)) {
     // A whole plan holds more than settings.
-    if (typeof planned === "object" && planned !== null && "reason" in planned && "value" in planned) values[name] = planned.value;
+    if (typeof planned === "object" && planned !== null && "reason" in planned && "value" in planned)
+      values[name] = planned.value;
   }
   return values as unknown as TrainSettings;
 }
 
 /** A base with narrow layers takes mini's recipes, whatever it is called. */
-export function recipeFamily(base: Pick<BaseFacts, "family" | "unet">): RecipeFamily {
+function recipeFamily(base: Pick<BaseFacts, "family" | "unet">): RecipeFamily {
   return (base.unet.downBlocks[0]?.channels ?? 0) < 160 ? "mini" : base.family;
 }
 

@@ -42,7 +42,7 @@ export class NonFiniteError extends Error {
 }
 
 /** @throws NonFiniteError naming the first tensor that holds a value that is not finite */
-export function refuseNonFinite(tensors: Iterable<StateTensor>): void {
+function refuseNonFinite(tensors: Iterable<StateTensor>): void {
   for (const { name, data } of tensors) {
     const index = data.findIndex((value) => !Number.isFinite(value));
     if (index >= 0) throw new NonFiniteError(`${name} holds ${data[index]} at position ${index}`);

@@ -21,7 +21,7 @@ export interface AdapterWeights {
   readonly up: Float32Array;
 }
 
-export interface StepResult {
+interface StepResult {
   readonly loss: number;
   readonly gradNorm: number;
 }

@@ -2,7 +2,7 @@
 import { permutation } from "../diffusion/philox.ts";
 
 /** One picture in one step. */
-export interface Draw {
+interface Draw {
   /** Index among the bucket's own items. */
   readonly item: number;
   /** How often the item has been drawn before, over all steps. */

@@ -133,11 +133,18 @@ export async function readEvents(path: string): Promise<readonly TrainEvent[]> {
   return text.split("\n").flatMap((line) => (line === "" ? [] : [JSON.parse(line) as TrainEvent]));
 }
 
-/** Steps of the complete checkpoints, in order. Leftovers of checkpoints that were being written are removed. */
+/** Removes what was being written when the run died: files and checkpoints under temporary names. */
+export async function removeLeftovers(paths: RunPaths): Promise<void> {
+  for (const folder of [paths.folder, paths.samples, paths.checkpoints]) {
+    const names = await readdir(folder).catch(() => [] as string[]);
+    const isLeftover = (name: string): boolean => name.startsWith(".") && (name.endsWith(".tmp") || /^\.step-\d+\./.test(name));
+    for (const name of names.filter(isLeftover)) await rm(join(folder, name), { recursive: true, force: true });
+  }
+}
+
+/** Steps of the complete checkpoints, in order. */
 export async function listCheckpoints(paths: RunPaths): Promise<readonly number[]> {
   const names = await readdir(paths.checkpoints).catch(() => [] as string[]);
-  for (const name of names.filter((entry) => entry.startsWith(".")))
-    await rm(join(paths.checkpoints, name), { recursive: true, force: true });
   return names.flatMap((name) => (/^step-\d{6,}$/.test(name) ? [Number(name.slice(5))] : [])).sort((a, b) => a - b);
 }
 

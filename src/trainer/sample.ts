@@ -18,7 +18,7 @@ import { join } from "./feeds.ts";
 import type { WeightStore } from "./weights.ts";
 
 /** One picture to be drawn. */
-export interface ImageRequest {
+interface ImageRequest {
   readonly prompt: string;
   readonly negativePrompt: string;
   readonly seed: number;

@@ -27,6 +27,7 @@ import {
   openEventLog,
   readEvents,
   readPlan,
+  removeLeftovers,
   removeUnbegunRun,
   type RunPaths,
   runPaths,
@@ -60,6 +61,7 @@ export async function* resumeTraining(folder: string, options: TrainOptions): As
   const plan = await readPlan(folder);
   const paths = runPaths(folder, plan.name.value);
   await makeFolders(paths);
+  await removeLeftovers(paths);
   const last = (await listCheckpoints(paths)).at(-1);
   const checkpoint = last === undefined ? undefined : await readCheckpoint(paths, last);
   yield* carryOut(plan, paths, checkpoint, options);

@@ -16,7 +16,10 @@ export interface CommandResult {
  *
  * @param interruptAt the first printed line for which it is true is answered with Ctrl-C
  */
-export async function gesso(args: readonly string[], interruptAt: (line: string) => boolean = () => false): Promise<CommandResult> {
+export async function gesso(
+  args: readonly string[],
+  interruptAt: (line: string) => boolean = () => false,
+): Promise<CommandResult> {
   const interrupt = new AbortController();
   const out: string[] = [];
   const err: string[] = [];

@@ -1,13 +1,22 @@
 /** gesso train and gesso sample from end to end, on a toy base model: what a run leaves behind, and going on after Ctrl-C. */
-import { readdir, readFile, stat } from "node:fs/promises";
+import { readdir, readFile, stat, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import type { TrainEvent, TrainPlan } from "../../src/index.ts";
 import { writeToyBase, writeToyDataset } from "../toy-base.ts";
 import { type CommandResult, gesso, useTemporaryFolder } from "./command-line.ts";
 
 const inside = useTemporaryFolder();
-const settings = ["--type", "style", "--trigger", "toyword", "--rank", "2", "--batch", "2", "--steps", "6", "--seed", "3"];
-const trainArgs = (out: string, ...more: string[]) => ["train", inside("pictures"), "--base", inside("base"), ...settings, "--out", inside(out), ...more];
+const settings = ["--type", "style", "--trigger", "toy", "--rank", "2", "--batch", "2", "--steps", "6", "--seed", "3"];
+const trainArgs = (out: string, ...more: string[]) => [
+  "train",
+  inside("pictures"),
+  "--base",
+  inside("base"),
+  ...settings,
+  "--out",
+  inside(out),
+  ...more,
+];
 const isStep = (step: number) => (line: string) => line.startsWith(`{"type":"step","step":${step},`);
 
 let whole: CommandResult;
@@ -15,14 +24,19 @@ beforeAll(async () => {
   // The date stands in the result: two runs can only be equal to the byte when they begin at one time.
   vi.useFakeTimers({ toFake: ["Date"], now: new Date("2026-01-02T03:04:05Z") });
   await writeToyBase(inside("base"), "sdxl");
-  await writeToyDataset(inside("pictures"), 8);
+  await writeToyDataset(inside("pictures"), 6);
+  // One caption, so that previews have one row.
+  for (let i = 0; i < 6; i++) await writeFile(inside("pictures", `square-${i}.txt`), "square");
   whole = await gesso(trainArgs("whole"));
-});
+}, 120_000);
 afterAll(() => void vi.useRealTimers());
 
 async function readEvents(run: string): Promise<TrainEvent[]> {
-  const text = await readFile(inside(run, "toyword", "events.jsonl"), "utf8");
-  return text.trimEnd().split("\n").map((line) => JSON.parse(line) as TrainEvent);
+  const text = await readFile(inside(run, "toy", "events.jsonl"), "utf8");
+  return text
+    .trimEnd()
+    .split("\n")
+    .map((line) => JSON.parse(line) as TrainEvent);
 }
 
 describe("a run", () => {
@@ -32,7 +46,7 @@ describe("a run", () => {
   });
 
   test("leaves the files that the contract names, and no other", async () => {
-    const found = await readdir(inside("whole", "toyword"), { recursive: true });
+    const found = await readdir(inside("whole", "toy"), { recursive: true });
     const checkpoints = [1, 2, 3, 4, 5, 6].flatMap((step) => {
       const folder = `checkpoints/step-00000${step}`;
       return [folder, `${folder}/adapter.safetensors`, `${folder}/optimizer.safetensors`, `${folder}/state.json`];
@@ -40,14 +54,14 @@ describe("a run", () => {
     const files = found.map((path) => path.replaceAll("\\", "/"));
     const sheets = files.filter((path) => path.startsWith("samples/"));
     expect(sheets).toContain("samples/step-000006.png");
-    const others = ["plan.json", "events.jsonl", "report.html", "toyword.safetensors", "checkpoints", "samples", ...checkpoints];
+    const others = ["plan.json", "events.jsonl", "report.html", "toy.safetensors", "checkpoints", "samples", ...checkpoints];
     expect(files.sort()).toEqual([...others, ...sheets].sort());
   });
 
   test("has a plan with the choices and their reasons", async () => {
-    const plan = JSON.parse(await readFile(inside("whole", "toyword", "plan.json"), "utf8")) as TrainPlan;
+    const plan = JSON.parse(await readFile(inside("whole", "toy", "plan.json"), "utf8")) as TrainPlan;
     expect(plan.rank).toEqual({ value: 2, reason: "you chose it" });
-    expect(plan.trigger.value).toBe("toyword");
+    expect(plan.trigger.value).toBe("toy");
     expect(plan.schedule.reason).not.toBe("");
   });
 
@@ -62,14 +76,24 @@ describe("a run", () => {
 
   test("says before it begins what it will do and why, and at the end what came of it", () => {
     const [page = "", ...rest] = whole.out;
-    expect(page).toMatch(/^Dataset\n {2}.*pictures: 8 pictures of 40 x 40 to 64 x 32 px, all with captions\.\n/);
-    expect(page).toContain('The trigger word "toyword" was put in front of 8 of 8 captions that lacked it.');
-    expect(page).toMatch(/\n {2}rank +2 +you chose it\n/);
-    expect(page).toMatch(/\nWhere\n {2}Result: +.*toyword\.safetensors\n/);
-    expect(Math.max(...page.split("\n").filter((line) => !line.includes(inside())).map(({ length }) => length))).toBeLessThanOrEqual(100);
+    expect(page).toMatch(/^Dataset\n {2}.*pictures: 6 pictures of 40 x 40 to 64 x 32 px, all with captions\.\n/);
+    expect(page).toContain('The trigger word "toy" was put in front of 6 of 6 captions that lacked it.');
+    expect(
+      page.slice(page.indexOf("\nPlan"), page.indexOf("\nWhere")).replaceAll(inside(), "").replaceAll("\\", "/"),
+    ).toMatchInlineSnapshot();
+    expect(page).toMatch(/\nWhere\n {2}Result: +.*toy\.safetensors\n/);
+    expect(
+      Math.max(
+        ...page
+          .split("\n")
+          .filter((line) => !line.includes(inside()))
+          .map(({ length }) => length),
+      ),
+    ).toBeLessThanOrEqual(100);
     expect(rest.filter((line) => line.startsWith("step "))).toHaveLength(6);
     const end = rest.at(-1) ?? "";
-    for (const part of ["Done in", "Result", "Kept     step", "Preview", "Report", "gesso sample --base"]) expect(end).toContain(part);
+    for (const part of ["Done in", "Result", "Kept     step", "Preview", "Report", "gesso sample --base"])
+      expect(end).toContain(part);
     expect(rest.filter((line) => line.includes("was put in front"))).toEqual([]);
   });
 });
@@ -78,29 +102,35 @@ describe("a run that Ctrl-C stops", () => {
   let stopped: CommandResult;
   beforeAll(async () => {
     stopped = await gesso(trainArgs("stopped", "--json"), isStep(3));
-  });
+  }, 120_000);
 
   test("saves itself, says how to go on, and ends with exit code 130", async () => {
     expect(stopped.exitCode).toBe(130);
-    expect(stopped.err.join("\n")).toContain(`Stopped after step 3; everything is saved.\nGo on with: gesso train --resume ${inside("stopped", "toyword")}`);
-    expect(await readdir(inside("stopped", "toyword", "checkpoints"))).toContain("step-000003");
-    await expect(stat(inside("stopped", "toyword", "toyword.safetensors"))).rejects.toThrow("ENOENT");
+    expect(stopped.err.join("\n")).toContain(
+      `Stopped after step 3; everything is saved.\nGo on with: gesso train --resume ${inside("stopped", "toy")}`,
+    );
+    expect(await readdir(inside("stopped", "toy", "checkpoints"))).toContain("step-000003");
+    await expect(stat(inside("stopped", "toy", "toy.safetensors"))).rejects.toThrow("ENOENT");
   });
 
   test("prints every event as a line of JSON with --json", () => {
     const types = stopped.out.map((line) => (JSON.parse(line) as TrainEvent).type);
-    expect(new Set(types)).toEqual(new Set(["progress", "start", "warning", "validation", "step", "checkpoint", "sample", "stopped"].filter((type) => types.includes(type as TrainEvent["type"]))));
+    expect(types).toContain("validation");
     expect(types.filter((type) => type === "step")).toHaveLength(3);
     expect(types.at(-1)).toBe("stopped");
   });
 
   test("goes on with --resume to the same bytes as a run that was never stopped", async () => {
-    const resumed = await gesso(["train", "--resume", inside("stopped", "toyword")]);
+    const resumed = await gesso(["train", "--resume", inside("stopped", "toy")]);
     expect(resumed.err).toEqual([]);
     expect(resumed.exitCode).toBe(0);
     expect(resumed.out.join("\n")).toContain("Going on after step 3 of 6");
-    for (const file of ["toyword.safetensors", "checkpoints/step-000006/optimizer.safetensors", "checkpoints/step-000006/adapter.safetensors"]) {
-      const [a, b] = await Promise.all(["whole", "stopped"].map((run) => readFile(inside(run, "toyword", file))));
+    for (const file of [
+      "toy.safetensors",
+      "checkpoints/step-000006/optimizer.safetensors",
+      "checkpoints/step-000006/adapter.safetensors",
+    ]) {
+      const [a, b] = await Promise.all(["whole", "stopped"].map((run) => readFile(inside(run, "toy", file))));
       expect(a && b && a.equals(b), file).toBe(true);
     }
   });
@@ -110,15 +140,28 @@ test("a run that Ctrl-C stops before its first step can be gone on with", async 
   const stopped = await gesso(trainArgs("early"), (line) => line.startsWith("Dataset"));
   expect(stopped.exitCode).toBe(130);
   expect(stopped.out.at(-1)).toContain("Stopped before the first step.");
-  const resumed = await gesso(["train", "--resume", inside("early", "toyword")]);
+  const resumed = await gesso(["train", "--resume", inside("early", "toy")]);
   expect(resumed.exitCode).toBe(0);
-  const [a, b] = await Promise.all(["whole", "early"].map((run) => readFile(inside(run, "toyword", "toyword.safetensors"))));
+  const [a, b] = await Promise.all(["whole", "early"].map((run) => readFile(inside(run, "toy", "toy.safetensors"))));
   expect(a && b && a.equals(b)).toBe(true);
 });
 
 test("a new run goes on from an adapter file with its rank and alpha", async () => {
-  const adapter = inside("whole", "toyword", "toyword.safetensors");
-  const args = ["train", inside("pictures"), "--base", inside("base"), "--continue-from", adapter, "--steps", "1", "--name", "further", "--out", inside("more")];
+  const adapter = inside("whole", "toy", "toy.safetensors");
+  const args = [
+    "train",
+    inside("pictures"),
+    "--base",
+    inside("base"),
+    "--continue-from",
+    adapter,
+    "--steps",
+    "1",
+    "--name",
+    "further",
+    "--out",
+    inside("more"),
+  ];
   const { exitCode, err } = await gesso(args);
   expect(err).toEqual([]);
   expect(exitCode).toBe(0);
@@ -128,12 +171,23 @@ test("a new run goes on from an adapter file with its rank and alpha", async () 
 
 test("a picture is drawn with the adapter at a weight, and the weight makes a difference", async () => {
   const draw = async (name: string, ...more: string[]) => {
-    const args = ["sample", "--base", inside("base"), "--prompt", "toyword, square", "--steps", "2", "--out", inside("drawn", name), ...more];
+    const args = [
+      "sample",
+      "--base",
+      inside("base"),
+      "--prompt",
+      "toy, square",
+      "--steps",
+      "2",
+      "--out",
+      inside("drawn", name),
+      ...more,
+    ];
     const { exitCode, err } = await gesso(args);
     expect([exitCode, err]).toEqual([0, []]);
     return readFile(inside("drawn", name));
   };
-  const adapter = inside("whole", "toyword", "toyword.safetensors");
+  const adapter = inside("whole", "toy", "toy.safetensors");
   const plain = await draw("plain.png");
   expect((await draw("same.png", "--lora", `${adapter}:0`)).equals(plain)).toBe(true);
   expect((await draw("with.png", "--lora", `${adapter}:50`)).equals(plain)).toBe(false);

@@ -45,8 +45,8 @@ function expectClose(actual: ArrayLike<number>, expected: Float32Array): void {
   expect(difference / scale).toBeLessThan(TOLERANCE);
 }
 
-async function allocate(name: string, shape: Shape, data = new Float32Array(sizeOf(shape))): Promise<void> {
-  await engine.allocate({ name, shape, dtype: "float32" }, { kind: "data", data: data.slice() });
+async function allocate(name: string, shape: Shape, data?: Float32Array): Promise<void> {
+  await engine.allocate({ name, shape, dtype: "float32" }, data ? { kind: "data", data: data.slice() } : { kind: "zeros" });
 }
 
 /** A step whose gradients are the feeds `gradient.<name>`: the loss is each parameter times its feed, summed. */

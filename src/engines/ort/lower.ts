@@ -3,6 +3,7 @@ import { decompose, decomposeRules, type Composite } from "../../graph/decompose
 import { removeDeadCode } from "../../graph/dead-code.ts";
 import type { Graph, NodeOf, Shape, Value } from "../../graph/graph.ts";
 import type { OpName } from "../../graph/ops.ts";
+import { takeOutAdamW, type AdamWStep } from "./adamw.ts";
 import { lowerConvGradInput, lowerConvGradWeight } from "./lower-conv.ts";
 import { ModelBuilder, type OnnxName } from "./emit.ts";
 
@@ -135,13 +136,17 @@ export const lowerRules: { readonly [K in OpName]: LowerRule<K> | "decomposed" }
   Attention: "decomposed",
   AttentionGrad: "decomposed",
 
+  // Where `takeOutAdamW` leaves it.
   AdamW: "decomposed",
 };
 
-/** The composites that have a rule here. */
-export const kept: ReadonlySet<Composite> = new Set(
+/** The composites that have a kernel of their own. */
+const withKernel: ReadonlySet<Composite> = new Set(
   (Object.keys(decomposeRules) as Composite[]).filter((op) => lowerRules[op] !== "decomposed"),
 );
+
+/** The composites that this engine runs whole; the others are taken apart, by `optimise` or when a graph is compiled. */
+export const kept: ReadonlySet<Composite> = new Set([...withKernel, "AdamW"]);
 
 function inputName(kind: "feed" | "buffer", name: string): OnnxName {
   return `${kind}:${name}`;
@@ -155,19 +160,27 @@ export interface LoweredModel {
   readonly buffers: readonly string[];
   readonly fetches: readonly string[];
   readonly updates: readonly string[];
+  /** Done after the run, in place. */
+  readonly optimizerSteps: readonly AdamWStep[];
 }
 
-/**
- * The graph that this engine runs node for node: composites without a kernel of their own taken apart, dead code removed. Idempotent.
- * A caller that wants common subexpressions merged, recomputation planned or memory predicted does that on this graph.
- */
+/** Of the fetches that are for the optimizer steps, not for the caller. */
+export const optimizerPrefix = "gesso.optimizer.";
+
+/** The graph that this engine runs, node for node and in its order. What was prepared already stays as it is. */
 export function prepareGraph(graph: Graph): Graph {
   return removeDeadCode(decompose(graph, kept));
 }
 
-/** @throws Error where a value has a dtype that the engine does not compute in, with the place in the model */
+/**
+ * Composites without a kernel are taken apart and dead code goes; nothing is merged and the order is kept, so what was recomputed on
+ * purpose stays so. A caller that wants a better graph runs `optimise` before.
+ *
+ * @throws Error where a value has a dtype that the engine does not compute in, with the place in the model
+ */
 export function lowerGraph(graph: Graph): LoweredModel {
-  const prepared = prepareGraph(graph);
+  const { graph: withoutSteps, steps } = takeOutAdamW(prepareGraph(graph), optimizerPrefix);
+  const prepared = removeDeadCode(decompose(withoutSteps, withKernel));
   const model = new ModelBuilder();
   const names = new Map<Value, OnnxName>();
   const outputs = nameOutputs(prepared);
@@ -185,6 +198,7 @@ export function lowerGraph(graph: Graph): LoweredModel {
     buffers: namesOf("buffer"),
     fetches: [...prepared.fetches.keys()],
     updates: [...prepared.updates.keys()],
+    optimizerSteps: steps,
   };
 }
 

@@ -1,0 +1,53 @@
+/** What the programs of this folder share: a claim that can be measured, and how its numbers are shown. */
+import { freemem, loadavg, totalmem } from "node:os";
+
+/** How thoroughly to measure. */
+export interface BenchOptions {
+  /** Threads of the engine and of PyTorch. */
+  readonly threads: number;
+  /** Turns that each side gets, one after the other. */
+  readonly rounds: number;
+  /** Steps with the clock on, in each turn. */
+  readonly steps: number;
+  /** Steps before the clock is on, in each turn. */
+  readonly warmup: number;
+  /** A Python interpreter with torch, diffusers and peft. */
+  readonly python: string | undefined;
+}
+
+/** One measurement: its name on the command line, what it shows, and the program, which gives lines to print. */
+export interface Claim {
+  readonly name: string;
+  readonly about: string;
+  run(options: BenchOptions): Promise<readonly string[]>;
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length / 2;
+  const [low = NaN, high = low] = sorted.slice(Math.ceil(middle) - 1, Math.floor(middle) + 1);
+  return (low + high) / 2;
+}
+
+/** "412 ms" with the spread behind it: "412 ms (395 to 470)". */
+export function formatTimes(ms: readonly number[]): string {
+  const digits = median(ms) < 100 ? 1 : 0;
+  const [middle, low, high] = [median(ms), Math.min(...ms), Math.max(...ms)].map((value) => value.toFixed(digits));
+  return `${middle} ms, the median of ${ms.length} (${low} to ${high})`;
+}
+
+export function formatMegabytes(bytes: number): string {
+  return `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`;
+}
+
+/** A row of a report: a short word, and what was found. */
+export function row(label: string, text: string): string {
+  return `  ${label.padEnd(11)}${text}`;
+}
+
+/** The machine, and how busy others keep it: a load near the number of threads before we start means that times say little. */
+export function describeMachine(device: string): string {
+  const gigabytes = (bytes: number): string => (bytes / 2 ** 30).toFixed(0);
+  const load = (loadavg()[0] ?? 0).toFixed(1);
+  return `${device}, ${gigabytes(freemem())} of ${gigabytes(totalmem())} GiB free, load ${load}, node ${process.version}`;
+}
