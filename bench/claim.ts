@@ -13,6 +13,8 @@ export interface BenchOptions {
   readonly warmup: number;
   /** A Python interpreter with torch, diffusers and peft. */
   readonly python: string | undefined;
+  /** Lines about the machine, as `describeMachine` found it before the first measurement. */
+  readonly machine: readonly string[];
 }
 
 /** One measurement: its name on the command line, what it shows, and the program, which gives lines to print. */
@@ -45,9 +47,15 @@ export function row(label: string, text: string): string {
   return `  ${label.padEnd(11)}${text}`;
 }
 
-/** The machine, and how busy others keep it: a load near the number of threads before we start means that times say little. */
-export function describeMachine(device: string): string {
+/** More than this many other programs that want a processor, on average over a minute, and the clock measures them. */
+const quietLoad = 0.5;
+
+/** The machine, and how busy others keep it. To be asked before anything is run, or our own work counts. */
+export function describeMachine(device: string): readonly string[] {
   const gigabytes = (bytes: number): string => (bytes / 2 ** 30).toFixed(0);
-  const load = (loadavg()[0] ?? 0).toFixed(1);
-  return `${device}, ${gigabytes(freemem())} of ${gigabytes(totalmem())} GiB free, load ${load}, node ${process.version}`;
+  const load = loadavg()[0] ?? 0;
+  const memory = `${gigabytes(freemem())} of ${gigabytes(totalmem())} GiB free`;
+  const machine = row("machine", `${device}, ${memory}, load ${load.toFixed(1)}, node ${process.version}`);
+  if (load <= quietLoad) return [machine];
+  return [machine, row("NOT QUIET", "other programs want the processors: do not quote the times and ratios below")];
 }

@@ -1,8 +1,8 @@
 /** `npm run bench`: measures what Gesso claims of speed and memory. Run with --help for more. */
 import { parseArgs } from "node:util";
-import { countThreads } from "../src/engines/ort/device.ts";
+import { countThreads, nameDevice } from "../src/engines/ort/device.ts";
 import { findNearest, UserError } from "../src/errors.ts";
-import type { BenchOptions, Claim } from "./claim.ts";
+import { type BenchOptions, type Claim, describeMachine } from "./claim.ts";
 import { speedClaim } from "./speed.ts";
 import { steady } from "./steady.ts";
 import { workloads } from "./workloads.ts";
@@ -32,12 +32,14 @@ async function main(args: readonly string[]): Promise<void> {
     console.log(help);
     return;
   }
+  const threads = readCount("threads", values.threads, countThreads());
   const options: BenchOptions = {
-    threads: readCount("threads", values.threads, countThreads()),
+    threads,
     rounds: readCount("rounds", values.rounds, 5),
     steps: readCount("steps", values.steps, 3),
     warmup: readCount("warmup", values.warmup, 1),
     python: values.python,
+    machine: describeMachine(nameDevice(threads)),
   };
   const chosen = positionals.length === 0 ? claims : positionals.map(findClaim);
   for (const claim of chosen) console.log(`${(await claim.run(options)).join("\n")}\n`);

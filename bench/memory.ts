@@ -3,14 +3,18 @@ import { execFile } from "node:child_process";
 import path from "node:path";
 import { promisify } from "node:util";
 import { byteSizeOf, type Graph, type Value } from "../src/graph/graph.ts";
+import type { OpName } from "../src/graph/ops.ts";
 import { rewrite } from "../src/graph/rewrite.ts";
-import { measureLiveness } from "../src/graph/schedule.ts";
+import { type LivenessOptions, measureLiveness } from "../src/graph/schedule.ts";
 import { formatMegabytes, row } from "./claim.ts";
-import { liveness } from "./workload.ts";
+
+/** ONNX Runtime's kernels that write over their input when nothing else reads it, found by experiment on version 1.30. */
+const inPlace: ReadonlySet<OpName> = new Set(["Sigmoid", "Tanh", "Softmax"]);
+const liveness: LivenessOptions = { inPlace };
 
 /** What a graph will take in memory, in bytes. */
 export interface MemoryPrediction {
-  /** Weights, optimizer state and the like; those that a step writes have two arrays (docs/decisions/0002). */
+  /** Weights, optimizer state and the like; those that the graph itself writes have two arrays (docs/decisions/0002). */
   readonly buffers: number;
   readonly feeds: number;
   /** The most that is alive at once of all that a run computes. */
@@ -22,23 +26,41 @@ export interface MemoryPrediction {
 export function predictMemory(graph: Graph): MemoryPrediction {
   const inputs = graph.inputs.map(({ attrs, outputs: [value] }) => ({ ...attrs, value }));
   const isRead = new Set(inputs.map(({ name }) => name));
-  const bytesOf = (values: readonly Value[]): number => values.reduce((sum, value) => sum + byteSizeOf(value), 0);
-  const written = [...graph.updates.values()];
-  const onlyWritten = [...graph.updates].flatMap(([name, value]) => (isRead.has(name) ? [] : [value]));
   const ofKind = (wanted: string): Value[] => inputs.flatMap(({ kind, value }) => (kind === wanted ? [value] : []));
-  const buffers = bytesOf([...ofKind("buffer"), ...onlyWritten, ...written]);
-  // What a step writes goes straight to the buffers' second arrays, which are counted already.
-  const { graph: withoutUpdates } = rewrite(graph, () => undefined);
-  withoutUpdates.updates.clear();
-  const activations = measureLiveness(withoutUpdates, withoutUpdates.nodes, liveness).peakBytes;
-  const feeds = bytesOf(ofKind("feed"));
+  // AdamW writes over its buffers after the run; whatever else is written goes straight to a second array.
+  const written = [...graph.updates].filter(([, { node }]) => node.op !== "AdamW");
+  const second = written.map(([, value]) => value);
+  const onlyWritten = written.flatMap(([name, value]) => (isRead.has(name) ? [] : [value]));
+  const buffers = sumBytes([...ofKind("buffer"), ...second, ...onlyWritten]);
+  const feeds = sumBytes(ofKind("feed"));
+  const computed = withoutUpdates(graph);
+  const activations = measureLiveness(computed, computed.nodes, liveness).peakBytes;
   return { buffers, feeds, activations, total: buffers + feeds + activations };
+}
+
+function sumBytes(values: readonly Value[]): number {
+  return values.reduce((sum, value) => sum + byteSizeOf(value), 0);
+}
+
+/** The graph with the gradients that AdamW waits for as fetches, which live to the end of the run, and nothing written. */
+function withoutUpdates(graph: Graph): Graph {
+  const gradients: Value[] = [];
+  const { graph: result } = rewrite(graph, (node, inputs) => {
+    if (node.op !== "AdamW") return undefined;
+    const [weight, m, v, gradient] = inputs;
+    if (!weight || !m || !v || !gradient) throw new Error("withoutUpdates: AdamW needs four tensors");
+    gradients.push(gradient);
+    return [weight, m, v];
+  });
+  result.updates.clear();
+  gradients.forEach((gradient, i) => result.fetches.set(`gradient ${i}`, gradient));
+  return result;
 }
 
 /** What memory-child.ts prints: resident bytes of its process. */
 export interface MemoryMeasurement {
   readonly prediction: MemoryPrediction;
-  /** With the engine started and the graph made, before buffers and compilation. */
+  /** With the graph made and the engine having run a trivial one, before buffers and compilation: node, the libraries, the graph itself. */
   readonly before: number;
   /** Right after compilation, buffers filled. */
   readonly compiled: number;

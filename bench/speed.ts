@@ -8,7 +8,7 @@ import { createOrtEngine, type OrtEngine } from "../src/engines/ort/engine.ts";
 import { UserError } from "../src/errors.ts";
 import { countCost } from "../src/graph/cost.ts";
 import type { Graph } from "../src/graph/graph.ts";
-import { type BenchOptions, type Claim, describeMachine, formatMegabytes, formatTimes, median, row } from "./claim.ts";
+import { type BenchOptions, type Claim, formatMegabytes, formatTimes, median, row } from "./claim.ts";
 import { describeMemory, measureMemory } from "./memory.ts";
 import { load, prepare, type Workload, writeRandomNumbers } from "./workload.ts";
 
@@ -44,21 +44,20 @@ export function speedClaim(workload: Workload): Claim {
 }
 
 async function measure(workload: Workload, options: BenchOptions, folder: string): Promise<readonly string[]> {
-  const graph = await prepare(workload);
-  const numbersFile = await writeRandomNumbers(folder, graph);
-  // First, in a process of its own, and alone: it must not disturb the clock.
-  const memory = await measureMemory(workload.name, options.threads, numbersFile);
   const torchArguments = options.python === undefined ? [] : await workload.torch(folder);
   const engine = await createOrtEngine({ threads: options.threads });
   try {
-    const machine = describeMachine(engine.profile.name);
+    const graph = await prepare(workload, engine);
+    const numbersFile = await writeRandomNumbers(folder, graph);
+    // Before the clock is on, which the other process must not disturb.
+    const memory = await measureMemory(workload.name, options.threads, numbersFile);
     const { step } = await load(engine, workload, graph, numbersFile);
     const rounds: Round[] = [];
     for (let i = 0; i < options.rounds; i++) rounds.push(await takeTurns(engine, step, options, torchArguments));
     const torch = rounds.flatMap((round) => round.torch ?? []);
     return [
       workload.title,
-      row("machine", machine),
+      ...options.machine,
       ...describeSpeed(graph, rounds),
       ...describeMemory(memory),
       ...describeTorch(rounds, torch, memory.peak),

@@ -3,11 +3,8 @@ import { open } from "node:fs/promises";
 import path from "node:path";
 import { normal } from "../src/diffusion/philox.ts";
 import type { BufferSpec, Engine, TensorData, TensorSource } from "../src/engines/engine.ts";
-import { kept, prepareGraph } from "../src/engines/ort/lower.ts";
 import { type Graph, sizeOf } from "../src/graph/graph.ts";
-import type { OpName } from "../src/graph/ops.ts";
 import { optimise } from "../src/graph/passes.ts";
-import type { LivenessOptions } from "../src/graph/schedule.ts";
 
 export interface Workload {
   /** The claim's name, by which a child process finds it. */
@@ -21,13 +18,9 @@ export interface Workload {
   torch(folder: string): Promise<readonly string[]>;
 }
 
-/** ONNX Runtime's kernels that write over their input when nothing else reads it, found by experiment on version 1.30. */
-const inPlace: ReadonlySet<OpName> = new Set(["Sigmoid", "Tanh", "Softmax"]);
-export const liveness: LivenessOptions = { inPlace };
-
-/** What the engine will run, node for node. */
-export async function prepare(workload: Workload): Promise<Graph> {
-  return prepareGraph(optimise(await workload.build(), { keep: kept, liveness }));
+/** What the engine will run, made as the trainer makes it. */
+export async function prepare(workload: Workload, engine: Engine): Promise<Graph> {
+  return optimise(await workload.build(), { keep: engine.composites });
 }
 
 /** A file of small normal numbers that is as large as the largest weight: every weight is read from its start. */

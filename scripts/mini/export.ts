@@ -1,16 +1,18 @@
 /** Writes the trained weights as models/mini: a diffusers folder in float16. */
+import { existsSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { openSafetensors, readTensor, writeSafetensors } from "../../src/formats/safetensors.ts";
 import type { Parameter } from "../../src/trainer/optimize.ts";
 import { modelIndex, schedulerConfig, textConfigs, unetConfig, vaeConfig } from "./configs.ts";
+import { writeCurves } from "./curves.ts";
 import { denoiserParameters } from "./denoiser-step.ts";
 import { encodePictures, type Latents } from "./latents.ts";
 import { readPictures } from "./pictures.ts";
 import { statePath } from "./run.ts";
 import { parseTextConfigs, readTokenizers } from "./train-denoiser.ts";
 import type { Folders } from "./train-vae.ts";
-import { vaeParameters } from "./vae-step.ts";
+import { decoderParameters, vaeParameters } from "./vae-step.ts";
 
 /** File of each component's weights, as diffusers and transformers name it. */
 const weightFiles = {
@@ -31,7 +33,7 @@ export async function exportMini(folders: Folders, target: string): Promise<void
   await writeJson(path.join(target, "model_index.json"), modelIndex);
 
   const latents = await encodePictures(readPictures(folders.data), folders.state);
-  const vae = foldLatents(await readWeights(folders, "vae", vaeParameters), latents);
+  const vae = foldLatents(await readVaeWeights(folders), latents);
   const denoiser = await readWeights(folders, "denoiser", denoiserParameters(parseTextConfigs(tokenizers.first)));
   for (const [component, file] of Object.entries(weightFiles)) {
     const tensors = [...vae, ...denoiser].flatMap(([{ name, shape }, data]) =>
@@ -39,6 +41,7 @@ export async function exportMini(folders: Folders, target: string): Promise<void
     );
     await writeSafetensors(path.join(target, component, file), tensors, { format: "pt" });
   }
+  await writeCurves(folders.state, path.join(target, "curves.svg"));
 }
 
 type Weights = ReadonlyMap<Parameter, Float32Array>;
@@ -48,6 +51,14 @@ async function readWeights({ state }: Folders, name: string, parameters: readonl
   return new Map(
     await Promise.all(parameters.map(async (parameter) => [parameter, await readTensor(file, parameter.name)] as const)),
   );
+}
+
+/** The autoencoder, with the decoder that was trained further where there is one. */
+async function readVaeWeights(folders: Folders): Promise<Weights> {
+  const weights = await readWeights(folders, "vae", vaeParameters);
+  if (!existsSync(statePath({ folder: folders.state, name: "decoder" }))) return weights;
+  const decoder = await readWeights(folders, "decoder", decoderParameters);
+  return new Map([...weights, ...decoder]);
 }
 
 /**

@@ -32,9 +32,16 @@ export function learningRateAt(step: number, steps: number, peak: number): numbe
   return peak * warmUp * 0.5 * (1 + Math.cos((Math.PI * step) / steps));
 }
 
-/** Makes the parameters and AdamW's state on the engine, from the saved state when there is one. Returns the step to go on with. */
+/** Weights that were trained before; undefined where there are none. */
+export type WeightReader = (name: string) => Promise<Float32Array | undefined>;
+
+/**
+ * Makes the parameters and AdamW's state on the engine, from the saved state when there is one. Returns the step to go on with.
+ *
+ * @param options.readTrained what a run without a saved state starts from; random weights if absent
+ */
 export async function allocateState(
-  options: Pick<RunOptions, "engine" | "parameters" | "folder" | "name" | "seed">,
+  options: Pick<RunOptions, "engine" | "parameters" | "folder" | "name" | "seed"> & { readonly readTrained?: WeightReader },
 ): Promise<number> {
   const saved = await openState(options);
   for (const [index, parameter] of options.parameters.entries()) {
@@ -42,8 +49,9 @@ export async function allocateState(
     const { m, v } = stateNames(name);
     for (const buffer of [name, m, v]) {
       const stored = saved?.tensors.has(buffer) ? await readTensor(saved, buffer) : undefined;
-      const fresh = buffer === name ? initialWeight(parameter, options.seed, index) : new Float32Array(sizeOf(shape));
-      await options.engine.allocate({ name: buffer, shape, dtype: "float32" }, { kind: "data", data: stored ?? fresh });
+      const trained = buffer === name ? await options.readTrained?.(name) : new Float32Array(sizeOf(shape));
+      const data = stored ?? trained ?? initialWeight(parameter, options.seed, index);
+      await options.engine.allocate({ name: buffer, shape, dtype: "float32" }, { kind: "data", data });
     }
   }
   return Number(saved?.metadata["step"] ?? 0);

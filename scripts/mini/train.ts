@@ -1,9 +1,10 @@
 /** Trains mini: first its autoencoder, then its denoiser with both text encoders; then writes models/mini. Resumable. */
 import path from "node:path";
 import { parseArgs } from "node:util";
+import type { Engine } from "../../src/engines/engine.ts";
 import { createOrtEngine } from "../../src/engines/ort/engine.ts";
 import { trainDenoiser } from "./train-denoiser.ts";
-import { trainVae } from "./train-vae.ts";
+import { trainDecoder, trainVae } from "./train-vae.ts";
 import { exportMini } from "./export.ts";
 
 const help = `Trains the bundled base model mini from its pictures. Takes hours on a CPU; stop it with Ctrl-C and run it again to go on.
@@ -11,9 +12,10 @@ const help = `Trains the bundled base model mini from its pictures. Takes hours 
 Usage: npm run mini:train -- [options]
   --data DIR           the pictures of npm run mini:data      (default .cache/mini-data)
   --state DIR          where weights and optimizer are kept    (default .cache/mini-train)
-  --stage vae|denoiser|export|all                              (default all)
+  --stage vae|denoiser|decoder|export|all                      (default all)
   --vae-steps N        steps of the autoencoder                (default 6000)
   --denoiser-steps N   steps of denoiser and text encoders     (default 6000)
+  --decoder-steps N    further steps of the decoder alone      (default 6000)
   --threads N          threads of the engine                   (default: all)
   --help               show this
 
@@ -27,6 +29,7 @@ async function main(): Promise<void> {
       stage: { type: "string", default: "all" },
       "vae-steps": { type: "string", default: "6000" },
       "denoiser-steps": { type: "string", default: "6000" },
+      "decoder-steps": { type: "string", default: "6000" },
       threads: { type: "string" },
       help: { type: "boolean", default: false },
     },
@@ -36,16 +39,17 @@ async function main(): Promise<void> {
     return;
   }
   const folders = { data: path.resolve(values.data), state: path.resolve(values.state) };
-  const stages = values.stage === "all" ? ["vae", "denoiser", "export"] : [values.stage];
+  const stages = values.stage === "all" ? ["vae", "denoiser", "decoder", "export"] : [values.stage];
   const engineOptions = values.threads ? { threads: Number(values.threads) } : {};
-  if (stages.includes("vae")) {
+  const trainers = {
+    vae: (engine: Engine) => trainVae(engine, folders, Number(values["vae-steps"])),
+    denoiser: (engine: Engine) => trainDenoiser(engine, folders, Number(values["denoiser-steps"])),
+    decoder: (engine: Engine) => trainDecoder(engine, folders, Number(values["decoder-steps"])),
+  };
+  for (const [stage, trainStage] of Object.entries(trainers)) {
+    if (!stages.includes(stage)) continue;
     const engine = await createOrtEngine(engineOptions);
-    await trainVae(engine, folders, Number(values["vae-steps"]));
-    await engine.dispose();
-  }
-  if (stages.includes("denoiser")) {
-    const engine = await createOrtEngine(engineOptions);
-    await trainDenoiser(engine, folders, Number(values["denoiser-steps"]));
+    await trainStage(engine);
     await engine.dispose();
   }
   if (stages.includes("export")) await exportMini(folders, "models/mini");

@@ -16,14 +16,32 @@ const divergenceWeight = 3e-5;
 /** Feeds: `pictures` [batch, 3, size, size] in -1..1, `noise` [batch, C, size / 8, size / 8]. */
 export function buildVaeStep(batch: number, size: number): Graph {
   const graph = new Graph();
+  const { mu, logvar, difference } = reconstruct(graph, batch, size);
+  const loss = add(reconstructionLoss(difference), mul(divergence(mu, logvar), divergenceWeight));
+  graph.fetches.set("loss", loss).set("squaredError", mean(square(difference)));
+  appendStep(loss, [{ name: "all", parameters: vaeParameters }], optimizerSettings);
+  return graph;
+}
+
+/** Encodes, draws from the posterior, decodes; `difference` is what came back less what went in. */
+function reconstruct(graph: Graph, batch: number, size: number): { mu: Value; logvar: Value; difference: Value } {
   const params = createParams(graph, "vae");
   const pictures = graph.feed("pictures", [batch, 3, size, size]);
   const { mean: mu, logvar } = vaeEncode(params, pictures, config);
   const latents = add(mu, mul(exp(mul(logvar, 0.5)), graph.feed("noise", mu.shape)));
-  const difference = sub(vaeDecode(params, latents, config), pictures);
-  const loss = add(reconstructionLoss(difference), mul(divergence(mu, logvar), divergenceWeight));
+  return { mu, logvar, difference: sub(vaeDecode(params, latents, config), pictures) };
+}
+
+/** What the decoder stage trains: the encoder, and so the latents that the denoiser knows, stays as it is. */
+export const decoderParameters = vaeParameters.filter(({ name }) => /^vae\.(decoder|post_quant_conv)\./.test(name));
+
+/** Feeds as `buildVaeStep`. */
+export function buildDecoderStep(batch: number, size: number): Graph {
+  const graph = new Graph();
+  const { difference } = reconstruct(graph, batch, size);
+  const loss = reconstructionLoss(difference);
   graph.fetches.set("loss", loss).set("squaredError", mean(square(difference)));
-  appendStep(loss, [{ name: "all", parameters: vaeParameters }], optimizerSettings);
+  appendStep(loss, [{ name: "all", parameters: decoderParameters }], optimizerSettings);
   return graph;
 }
 

@@ -19,11 +19,12 @@ import {
 import { defineCommand, type Terminal } from "./command.ts";
 import { followRun, type RunDone } from "./follow-run.ts";
 import { formatBytes, formatDuration, quotePath, wrapText } from "./format.ts";
+import { toldOnPage } from "./plan-page.ts";
 import { planRun } from "./plan-run.ts";
 import { formatRatio } from "./progress.ts";
 import { samplingDefaults } from "./sample.ts";
 
-const DEFAULT_EXAMPLE = "style-ink";
+const DEFAULT_EXAMPLE = "style-blueprint";
 
 export const demoCommand = defineCommand({
   name: "demo",
@@ -94,7 +95,7 @@ export interface DemoOptions {
 /** @returns the exit code */
 export async function runDemo({ example, base, outFolder, steps }: DemoOptions, terminal: Terminal): Promise<number> {
   const runFolder = await findFreeFolder(join(outFolder, `demo-${example.name}`));
-  const { plan } = await planRun(example.folder, base, {
+  const { plan, summary } = await planRun(example.folder, base, {
     name: example.trigger,
     runFolder,
     base: base.name === "mini" ? "mini" : base.folder,
@@ -106,7 +107,7 @@ export async function runDemo({ example, base, outFolder, steps }: DemoOptions, 
   });
   terminal.out(introduce(example, base, plan, terminal.columns));
   return followRun(train(plan, { signal: terminal.signal }), terminal, {
-    told: new Set(plan.warnings),
+    told: toldOnPage(plan, summary),
     onDone: async (done) => {
       const sheetPath = join(runFolder, "before-after.png");
       await drawSheet(sheetPath, example, base, plan, done, terminal);

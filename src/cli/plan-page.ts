@@ -112,7 +112,8 @@ function planLines(plan: TrainPlan, columns: number): string[] {
     return isIdle && name === "continueFrom" ? [] : [[label, text, text.endsWith(reason) ? "" : reason] as const];
   });
   const labelWidth = Math.max(...rows.map(([label]) => label.length));
-  const valueWidth = Math.min(24, Math.max(...rows.map(([, value]) => value.length)));
+  // A long path does not push every reason to the right.
+  const valueWidth = Math.max(...rows.map(([, value]) => value.length).filter((length) => length <= 20));
   return rows.map(([label, value, reason]) => {
     const head = `${" ".repeat(INDENT)}${label.padEnd(labelWidth)}  ${value.padEnd(valueWidth)}  `;
     return reason === "" ? head.trimEnd() : head + wrapText(reason, Math.max(columns, head.length + 24), head.length);
@@ -133,7 +134,8 @@ function chosenByHand(plan: TrainPlan): (readonly [keyof TrainSettings, string])
   const names = Object.keys(plan) as (keyof TrainSettings)[];
   return names.flatMap((name) => {
     const planned: unknown = plan[name];
-    const isChosen = typeof planned === "object" && planned !== null && "reason" in planned && planned.reason === "you chose it";
+    const isChosen =
+      typeof planned === "object" && planned !== null && "reason" in planned && planned.reason === "you chose it";
     return isChosen && !known.has(name) ? [[name, name] as const] : [];
   });
 }

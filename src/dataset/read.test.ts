@@ -204,7 +204,7 @@ describe("a broken file", () => {
     await truncatedJpeg("cut.jpg");
     const one = await refusal();
     expect(one.message).toContain(join(folder, "cut.jpg"));
-    expect(one.message).toContain("premature end");
+    expect(one.message).toMatch(/premature end|breaks off/);
     await picture("dot.png", 1, 1);
     await text("old.bmp", "BM and so on");
     await text("fake.webp", "not a picture");

@@ -212,8 +212,14 @@ function unreadablePicture(path: string, error: unknown): UserError {
     const fix = "Make it smaller, or cut it into several pictures.";
     return new UserError(`${path} has more than ${MAX_PIXELS / 1e6} megapixels.`, { fix, cause: error });
   }
-  const reason = /unsupported image format/.test(text) ? "it is not an image of a known format" : (text.split("\n")[0] ?? text);
-  return new UserError(`Cannot read the picture ${path}: ${reason.trim()}.`, { fix: EXPORT_PNG, cause: error });
+  return new UserError(`Cannot read the picture ${path}: ${decodingReason(text)}.`, { fix: EXPORT_PNG, cause: error });
+}
+
+function decodingReason(text: string): string {
+  if (/unsupported image format/.test(text)) return "it is not an image of a known format";
+  // The codec keeps one list of messages for all threads, and now and then another picture has emptied it.
+  if (/Unknown error/.test(text)) return "it breaks off or is damaged";
+  return (text.split("\n")[0] ?? text).trim();
 }
 
 function splitAlpha({ widthPx, heightPx, channels, data }: Pixels, background: Rgb): Picture {

@@ -78,9 +78,31 @@ describe("a run", () => {
     const [page = "", ...rest] = whole.out;
     expect(page).toMatch(/^Dataset\n {2}.*pictures: 6 pictures of 40 x 40 to 64 x 32 px, all with captions\.\n/);
     expect(page).toContain('The trigger word "toy" was put in front of 6 of 6 captions that lacked it.');
-    expect(
-      page.slice(page.indexOf("\nPlan"), page.indexOf("\nWhere")).replaceAll(inside(), "").replaceAll("\\", "/"),
-    ).toMatchInlineSnapshot();
+    expect(page.slice(page.indexOf("\nPlan"), page.indexOf("\nWhere")).replaceAll(inside(), "").replaceAll("\\", "/"))
+      .toMatchInlineSnapshot(`
+        "
+        Plan
+          base model         /base
+          teaches            style         what the adapter is to teach
+          trigger word       toy           you chose it
+          rank               2             you chose it
+          alpha              2             no more than the rank
+          layers             attention+ff  closes the gap to full fine-tuning; convolutions add little
+          steps              6             you chose it
+          batch              2             you chose it
+          accumulation       1             a larger batch is not needed
+          learning rate      0.002         0.001 is usual at batch 4 and alpha 16; scaled by their square
+                                           roots
+          text encoder rate  off           text encoders are left alone: they tend to forget
+          schedule           cosine        usual for this kind
+          resolution         32 px         what the base was made for
+          caption dropout    0.05          a style must hold without words too
+          held out           12 %          about one picture in eight tells when to stop
+          checkpoint every   1 step        ten a run, so that the best one can be kept
+          preview every      3 steps       halfway and at the end
+          seed               3             you chose it
+        "
+      `);
     expect(page).toMatch(/\nWhere\n {2}Result: +.*toy\.safetensors\n/);
     expect(
       Math.max(

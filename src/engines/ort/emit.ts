@@ -133,7 +133,8 @@ export class ModelBuilder {
 }
 
 function valueInfo(name: OnnxName, { shape, dtype }: TensorType): ValueInfoProto {
-  if (dtype !== "float32" && dtype !== "int32") throw new Error(`ort: ${name} is ${dtype}, which the CPU engine does not compute in`);
+  if (dtype !== "float32" && dtype !== "int32")
+    throw new Error(`ort: ${name} is ${dtype}, which the CPU engine does not compute in`);
   const dim = shape.map((size) =>
     create(TensorShapeProto_DimensionSchema, { value: { case: "dimValue", value: BigInt(size) } }),
   );

@@ -174,5 +174,6 @@ function needFeeds(name: string, types: ReadonlyMap<string, TensorType>, feeds: 
     needData(`feed ${feed} of ${name}`, type, data);
   }
   const extra = Object.keys(feeds).find((feed) => !types.has(feed));
-  if (extra !== undefined) throw new Error(`ort: ${name} has no feed ${extra}; it has ${[...types.keys()].join(", ") || "none"}`);
+  if (extra !== undefined)
+    throw new Error(`ort: ${name} has no feed ${extra}; it has ${[...types.keys()].join(", ") || "none"}`);
 }

@@ -13,11 +13,16 @@ function sizes4(shape: Shape): Sizes4 {
 }
 
 /** The gradient for the input: with stride 1 a convolution with the kernels turned round, else a transposed convolution. */
-export function lowerConvGradInput(model: ModelBuilder, [ct = "", w = ""]: readonly OnnxName[], node: NodeOf<"Conv2dGradInput">): OnnxName {
+export function lowerConvGradInput(
+  model: ModelBuilder,
+  [ct = "", w = ""]: readonly OnnxName[],
+  node: NodeOf<"Conv2dGradInput">,
+): OnnxName {
   const { stride, padding } = node.attrs;
   const [, , kh, kw] = sizes4(node.inputs[1].shape);
   const [top, left] = padding;
-  if (kh === 1 && kw === 1 && stride === 1 && padding.every((amount) => amount === 0)) return pointwiseGradInput(model, ct, w, node);
+  if (kh === 1 && kw === 1 && stride === 1 && padding.every((amount) => amount === 0))
+    return pointwiseGradInput(model, ct, w, node);
   if (stride === 1 && top < kh && left < kw) return turnedConv(model, ct, w, node);
   return transposedConv(model, ct, w, node);
 }
@@ -80,7 +85,11 @@ function transposedConv(model: ModelBuilder, ct: OnnxName, w: OnnxName, node: No
  * place saw, over the whole batch at once. Where the cotangent has fewer channels than the input (the down-projection of a LoRA),
  * the cotangent is shifted instead, and one product does all places.
  */
-export function lowerConvGradWeight(model: ModelBuilder, [x = "", ct = ""]: readonly OnnxName[], node: NodeOf<"Conv2dGradWeight">): OnnxName {
+export function lowerConvGradWeight(
+  model: ModelBuilder,
+  [x = "", ct = ""]: readonly OnnxName[],
+  node: NodeOf<"Conv2dGradWeight">,
+): OnnxName {
   const { stride, padding, kernel } = node.attrs;
   const [, channels] = sizes4(node.inputs[0].shape);
   const [, out] = sizes4(node.inputs[1].shape);

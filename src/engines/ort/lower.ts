@@ -3,9 +3,10 @@ import { decompose, decomposeRules, type Composite } from "../../graph/decompose
 import { removeDeadCode } from "../../graph/dead-code.ts";
 import type { Graph, NodeOf, Shape, Value } from "../../graph/graph.ts";
 import type { OpName } from "../../graph/ops.ts";
-import { takeOutAdamW, type AdamWStep } from "./adamw.ts";
+import type { AdamWStep } from "./adamw.ts";
 import { lowerConvGradInput, lowerConvGradWeight } from "./lower-conv.ts";
 import { ModelBuilder, type OnnxName } from "./emit.ts";
+import { takeOutAdamW } from "./take-out-adamw.ts";
 
 /** Returns the names of the node's outputs. `inputs` are the names of its inputs, in its order. */
 export type LowerRule<K extends OpName> = (
@@ -164,9 +165,6 @@ export interface LoweredModel {
   readonly optimizerSteps: readonly AdamWStep[];
 }
 
-/** Of the fetches that are for the optimizer steps, not for the caller. */
-export const optimizerPrefix = "gesso.optimizer.";
-
 /** The graph that this engine runs, node for node and in its order. What was prepared already stays as it is. */
 export function prepareGraph(graph: Graph): Graph {
   return removeDeadCode(decompose(graph, kept));
@@ -179,13 +177,17 @@ export function prepareGraph(graph: Graph): Graph {
  * @throws Error where a value has a dtype that the engine does not compute in, with the place in the model
  */
 export function lowerGraph(graph: Graph): LoweredModel {
-  const { graph: withoutSteps, steps } = takeOutAdamW(prepareGraph(graph), optimizerPrefix);
+  const { graph: withoutSteps, steps } = takeOutAdamW(prepareGraph(graph));
   const prepared = removeDeadCode(decompose(withoutSteps, withKernel));
   const model = new ModelBuilder();
   const names = new Map<Value, OnnxName>();
   const outputs = nameOutputs(prepared);
   const inputs = prepared.nodes.filter((node) => node.op === "Input");
-  for (const { attrs, outputs: [value] } of inputs) model.input(inputName(attrs.kind, attrs.name), value);
+  for (const {
+    attrs,
+    outputs: [value],
+  } of inputs)
+    model.input(inputName(attrs.kind, attrs.name), value);
   for (const node of prepared.nodes) lowerNode(model, node as NodeOf<OpName>, names);
   for (const [name, value] of outputs) {
     model.output(name, value, nameOf(names, value));

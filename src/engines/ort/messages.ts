@@ -9,7 +9,10 @@ export interface Calls {
   read: { takes: { readonly name: string }; gives: TensorData };
   free: { takes: { readonly name: string }; gives: undefined };
   compile: { takes: { readonly id: number; readonly name: string; readonly model: CompiledModel }; gives: undefined };
-  run: { takes: { readonly id: number; readonly feeds: Readonly<Record<string, TensorData>> }; gives: Record<string, TensorData> };
+  run: {
+    takes: { readonly id: number; readonly feeds: Readonly<Record<string, TensorData>> };
+    gives: Record<string, TensorData>;
+  };
   release: { takes: { readonly id: number }; gives: undefined };
   memory: { takes: undefined; gives: EngineMemory };
   close: { takes: undefined; gives: undefined };
@@ -21,7 +24,9 @@ export interface CompiledModel extends LoweredModel {
   readonly feedShapes: Readonly<Record<string, readonly number[]>>;
 }
 
-export type Request = { readonly [K in CallName]: { readonly call: K; readonly ticket: number; readonly args: Calls[K]["takes"] } }[CallName];
+export type Request = {
+  readonly [K in CallName]: { readonly call: K; readonly ticket: number; readonly args: Calls[K]["takes"] };
+}[CallName];
 
 /** An error in a form that crosses threads. */
 export interface Failure {

@@ -4,8 +4,7 @@ import { UserError } from "../../errors.ts";
 import { byteSizeOf, sizeOf, type Shape } from "../../graph/graph.ts";
 import type { BufferSpec, EngineMemory, TensorData, TensorSource } from "../engine.ts";
 import { readFileRange } from "./file-range.ts";
-import { applyAdamW, type AdamWStep } from "./adamw.ts";
-import { optimizerPrefix } from "./lower.ts";
+import { applyAdamW, optimizerPrefix, type AdamWStep } from "./adamw.ts";
 import type { CompiledModel } from "./messages.ts";
 
 /**
@@ -144,14 +143,9 @@ function sessionOptions(threads: number): InferenceSession.SessionOptions {
     enableCpuMemArena: false,
     enableMemPattern: false,
     logSeverityLevel: 3,
-    extra: {
-      session: {
-        // AdamW's second moments of small gradients are denormal, which a processor computes many times slower than zero.
-        set_denormal_as_zero: "1",
-        // Spinning threads wait for each other at every node when another program wants a core.
-        intra_op: { allow_spinning: "0" },
-      },
-    },
+    // Threads that wait by spinning starve everything else on a busy machine, the other threads of the same step included.
+    // Denormals are left as they are: ONNX Runtime sets them to zero on the process's first engine thread only, so bytes would vary.
+    extra: { session: { intra_op: { allow_spinning: "0" } } },
   };
 }
 

@@ -30,7 +30,11 @@ export class ThreadClient {
   }
 
   /** @param transfer arrays to hand over rather than copy */
-  call<K extends CallName>(call: K, args: Calls[K]["takes"], transfer: readonly ArrayBuffer[] = []): Promise<Calls[K]["gives"]> {
+  call<K extends CallName>(
+    call: K,
+    args: Calls[K]["takes"],
+    transfer: readonly ArrayBuffer[] = [],
+  ): Promise<Calls[K]["gives"]> {
     if (this.#end) return Promise.reject(this.#end);
     const ticket = this.#tickets++;
     return new Promise<Calls[CallName]["gives"]>((resolve, reject) => {

@@ -38,7 +38,9 @@ function arraysOf(result: Reply extends infer R ? (R extends { result: infer T }
 
 async function answer({ call, ticket, args }: Request): Promise<void> {
   try {
-    const result = await (answers[call] as (args: unknown) => Calls[CallName]["gives"] | Promise<Calls[CallName]["gives"]>)(args);
+    const result = await (answers[call] as (args: unknown) => Calls[CallName]["gives"] | Promise<Calls[CallName]["gives"]>)(
+      args,
+    );
     port.postMessage({ ticket, result } satisfies Reply, arraysOf(result));
   } catch (error) {
     port.postMessage({ ticket, failure: failureOf(error) } satisfies Reply);
