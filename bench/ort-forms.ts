@@ -1,6 +1,6 @@
 /**
- * Measures, in one process, the forms in which ONNX Runtime can run an operation that it has no kernel for, or several. The first form of
- * each group is the one that src/engines/ort lowers to where the group says so; ratios above 1 are slower than it.
+ * Measures, in one process, the forms in which ONNX Runtime can run an operation that it has no kernel for, or several. Ratios are
+ * to the form that src/engines/ort uses.
  *
  *   npx tsx bench/ort-forms.ts [threads]
  */
@@ -10,6 +10,8 @@ import { sizeOf, type Shape } from "../src/graph/graph.ts";
 
 interface Form {
   readonly name: string;
+  /** Whether src/engines/ort lowers to it. */
+  readonly isUsed?: boolean;
   readonly build: (model: ModelBuilder, inputs: readonly OnnxName[]) => OnnxName;
 }
 
@@ -57,11 +59,11 @@ async function compare(group: Group): Promise<void> {
   for (let round = 0; round < rounds; round++) {
     for (const [i, run] of runs.entries()) best[i] = Math.min(best[i] ?? Infinity, await run());
   }
-  const first = best[0] ?? NaN;
+  const used = best[group.forms.findIndex((form) => form.isUsed)] ?? NaN;
   console.log(group.title);
-  group.forms.forEach(({ name }, i) => {
+  group.forms.forEach(({ name, isUsed }, i) => {
     const ms = best[i] ?? NaN;
-    console.log(`  ${(ms / first).toFixed(2).padStart(6)}  ${ms.toFixed(3).padStart(9)} ms  ${name}`);
+    console.log(`  ${(ms / used).toFixed(2).padStart(6)}  ${ms.toFixed(3).padStart(9)} ms  ${name}${isUsed ? " (used)" : ""}`);
   });
 }
 
@@ -131,6 +133,7 @@ function convGradInput({ batch, channels, out, side }: ConvCase): Group {
       },
       {
         name: "Conv with weights flipped by batched products",
+        isUsed: true,
         build: (m, [ct = "", w = ""]) => m.node("Conv", [ct, flippedByProduct(m, w, out, channels)], { pads: [1, 1, 1, 1] }),
       },
       {
@@ -235,6 +238,7 @@ function convGradWeight({ batch, channels, out, side }: ConvCase): Group {
       },
       {
         name: "nine products over the whole batch, stacked first",
+        isUsed: true,
         build: (m, [x = "", ct = ""]) => {
           const turned = m.node("Transpose", [x], { perm: [1, 0, 2, 3] });
           const cts = m.node("Reshape", [m.node("Transpose", [ct], { perm: [1, 0, 2, 3] }), m.int64s([out, batch * area])]);
@@ -279,7 +283,7 @@ function convForward({ batch, channels, out, side }: ConvCase): Group {
     inputs: [[batch, channels, side, side], [out, channels, 3, 3], [out]],
     output: [batch, out, side, side],
     forms: [
-      { name: "Conv", build: (m, inputs) => m.node("Conv", inputs, { pads: [1, 1, 1, 1] }) },
+      { name: "Conv", isUsed: true, build: (m, inputs) => m.node("Conv", inputs, { pads: [1, 1, 1, 1] }) },
       {
         name: "one product over windows of the whole batch",
         build: (m, [x = "", w = "", bias = ""]) => {
@@ -301,6 +305,70 @@ function convForward({ batch, channels, out, side }: ConvCase): Group {
   };
 }
 
+/** Rows brought to mean 0 and variance 1, and one over their deviation. */
+function normalize(rows: number, width: number): Group {
+  const axis = (m: ModelBuilder): OnnxName => m.int64s([1]);
+  return {
+    title: `normalised rows: ${rows} of ${width}`,
+    inputs: [[rows, width]],
+    output: [rows, width],
+    forms: [
+      {
+        name: "LayerNormalization",
+        isUsed: true,
+        build: (m, [x = ""]) => {
+          const ones = m.constant(new Float32Array(width).fill(1), [width]);
+          return m.node("LayerNormalization", [x, ones], { axis: -1, epsilon: { float: 1e-5 } });
+        },
+      },
+      {
+        name: "means, differences and squares",
+        build: (m, [x = ""]) => {
+          const centred = m.node("Sub", [x, m.node("ReduceMean", [x, axis(m)], { keepdims: 1 })]);
+          const variance = m.node("ReduceMean", [m.node("Mul", [centred, centred]), axis(m)], { keepdims: 1 });
+          return m.node("Div", [centred, m.node("Sqrt", [m.node("Add", [variance, m.constant([1e-5], [])])])]);
+        },
+      },
+      {
+        name: "InstanceNormalization",
+        build: (m, [x = ""]) => {
+          const spread = m.node("Reshape", [x, m.int64s([1, rows, width])]);
+          const [ones, zeros] = [1, 0].map((value) => m.constant(new Float32Array(rows).fill(value), [rows]));
+          const y = m.node("InstanceNormalization", [spread, ones ?? "", zeros ?? ""], { epsilon: { float: 1e-5 } });
+          return m.node("Reshape", [y, m.int64s([rows, width])]);
+        },
+      },
+    ],
+  };
+}
+
+/** The sums over rows that the gradient of a normalisation needs: of ct, and of ct x normalised. */
+function normalizeGradSums(rows: number, width: number): Group {
+  return {
+    title: `sum of products along rows: ${rows} of ${width}`,
+    inputs: [
+      [rows, width],
+      [rows, width],
+    ],
+    output: [rows, 1],
+    forms: [
+      {
+        name: "Mul and ReduceSum",
+        isUsed: true,
+        build: (m, inputs) => m.node("ReduceSum", [m.node("Mul", inputs), m.int64s([1])], { keepdims: 1 }),
+      },
+      {
+        name: "a batch of products of one row each",
+        build: (m, [a = "", b = ""]) => {
+          const row = m.node("Reshape", [a, m.int64s([rows, 1, width])]);
+          const column = m.node("Reshape", [b, m.int64s([rows, width, 1])]);
+          return m.node("Reshape", [m.node("MatMul", [row, column]), m.int64s([rows, 1])]);
+        },
+      },
+    ],
+  };
+}
+
 const cases: readonly ConvCase[] = [
   { batch: 4, channels: 256, out: 256, side: 4 },
   { batch: 4, channels: 256, out: 256, side: 8 },
@@ -313,4 +381,12 @@ for (const convCase of cases) {
   await compare(convForward(convCase));
   await compare(convGradInput(convCase));
   await compare(convGradWeight(convCase));
+}
+for (const [rows, width] of [
+  [128, 512],
+  [1024, 256],
+  [32, 40960],
+] as const) {
+  await compare(normalize(rows, width));
+  await compare(normalizeGradSums(rows, width));
 }

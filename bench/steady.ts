@@ -29,8 +29,7 @@ export const steady: Claim = {
     const { samples, msPerStep } = JSON.parse(stdout) as SteadyMeasurement;
     const [first = NaN, last = NaN] = [samples[0]?.residentBytes, samples.at(-1)?.residentBytes];
     const ratio = last / first;
-    // Less is as good: JavaScript's heap gives memory back when it likes.
-    const verdict = ratio <= 1 + tolerance ? "no growth beyond 5 %" : "GROWS by more than 5 %";
+    const verdict = Math.abs(ratio - 1) <= tolerance ? "flat within 5 %" : `${ratio > 1 ? "GREW" : "shrank"} by more than 5 %`;
     return [
       "A thousand training steps of a small UNet with LoRA",
       ...machine,

@@ -27,7 +27,7 @@ export interface RunOptions {
 }
 
 /** Linear warm-up over 200 steps, then a cosine to zero (Loshchilov and Hutter 2017). */
-export function learningRateAt(step: number, steps: number, peak: number): number {
+function learningRateAt(step: number, steps: number, peak: number): number {
   const warmUp = Math.min(1, (step + 1) / 200);
   return peak * warmUp * 0.5 * (1 + Math.cos((Math.PI * step) / steps));
 }

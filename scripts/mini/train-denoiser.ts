@@ -91,7 +91,7 @@ function captionOf(caption: string, kind: number): string {
 }
 
 /** Token ids for both encoders, and the rows of the end tokens in the second, whose output is pooled. */
-export function textFeeds(captions: readonly string[], tokenizers: Tokenizers): Record<string, Int32Array> {
+function textFeeds(captions: readonly string[], tokenizers: Tokenizers): Record<string, Int32Array> {
   const first = new Int32Array(captions.length * maxTokens);
   const second = new Int32Array(captions.length * maxTokens);
   const eosRows = new Int32Array(captions.length);

@@ -97,6 +97,16 @@ test("keys that nothing needs are noted, not refused", async () => {
   expect((await openBase(path, options)).notes).toEqual(["1 tensor of unet not used: extra."]);
 });
 
+test("a text encoder whose keys lack text_model., as transformers 5 writes them, is the same model", async () => {
+  const path = await copy("short-keys");
+  await rewrite(join(path, "text_encoder", "model.safetensors"), (tensors) =>
+    tensors.map((tensor) => ({ ...tensor, name: tensor.name.replace(/^text_model\./, "") })),
+  );
+  const [base, original] = [await openBase(path, options), await openBase(sdxl, options)];
+  expect(base.notes).toEqual([]);
+  expect([...base.weights.keys()].sort()).toEqual([...original.weights.keys()].sort());
+});
+
 test("a float16 variant is found where the full one is not", async () => {
   const path = await copy("fp16");
   await rename(unetFile(path), join(path, "unet", "diffusion_pytorch_model.fp16.safetensors"));

@@ -187,8 +187,9 @@ async function findWeightFiles(folder: string, component: ComponentName): Promis
   throw new UserError(`${join(folder, component)} has ${has}.`, { fix: `Put ${stem}.safetensors there.` });
 }
 
-/** Old diffusers files of the VAE name its attention otherwise. */
+/** Old diffusers files name the VAE's attention otherwise; transformers 5 leaves "text_model." out of CLIPTextModel's keys. */
 function currentName(component: ComponentName, key: string): string {
+  if (component.startsWith("text_encoder")) return key.replace(/^(?=(embeddings|encoder|final_layer_norm)\.)/, "text_model.");
   if (component !== "vae") return key;
   return key
     .replace(/(attentions\.\d+)\.query\./, "$1.to_q.")

@@ -54,7 +54,7 @@ export const PICTURE_EXTENSIONS: readonly string[] = ["png", "jpg", "jpeg", "web
 const FORMATS: readonly string[] = ["png", "jpeg", "webp", "heif", "avif", "gif", "tiff"];
 
 /** A shorter side holds nothing to learn, and no bucket fits it. */
-export const MIN_SIDE_PX = 16;
+const MIN_SIDE_PX = 16;
 /** Above this a decoded picture takes more than 1.5 GB. */
 export const MAX_PIXELS = 500_000_000;
 
@@ -143,7 +143,7 @@ export async function decodeMask(
 }
 
 /** Pixels as the bytes of a PNG file. */
-export async function encodePng(pixels: Pixels): Promise<Uint8Array> {
+async function encodePng(pixels: Pixels): Promise<Uint8Array> {
   const { widthPx: width, heightPx: height, channels, data } = pixels;
   if (data.length !== width * height * channels) {
     throw new Error(

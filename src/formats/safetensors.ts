@@ -16,7 +16,6 @@ import { damagedFile, DTYPE_BYTES, MAX_HEADER_BYTES, parseHeader } from "./safet
 import type { SafetensorsDType, TensorEntry } from "./safetensors-header.ts";
 
 export type { SafetensorsDType, TensorEntry } from "./safetensors-header.ts";
-export { float32ToFloat16 } from "./float16.ts";
 
 /** An opened file: what its header says, with no handle kept. */
 export interface SafetensorsFile {

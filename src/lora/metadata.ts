@@ -37,8 +37,8 @@ interface TrainingMetadata {
   readonly batchSize: number;
   readonly gradientAccumulationSteps: number;
   readonly learningRate: number;
-  /** Undefined where the text encoders were not trained. */
-  readonly textEncoderLearningRate?: number | undefined;
+  /** Undefined where the text encoders were not trained; a list where each has a rate of its own. */
+  readonly textEncoderLearningRate?: number | readonly number[] | undefined;
   /** "AdamW" */
   readonly optimizer: string;
   /** "constant", "cosine" */
@@ -91,7 +91,7 @@ const modelSpecPrediction: { readonly [P in PredictionType]: string } = { epsilo
 /** The `ss_` fields: what was trained on what, with which settings. */
 export function trainingFields(metadata: AdapterMetadata, family: AdapterFamily, size: NetworkSize): Record<string, string> {
   const { name, base, triggerWord, startedAt, savedAt, training, dataset, widthPx, heightPx } = metadata;
-  const { textEncoderLearningRate } = training;
+  const { textEncoderLearningRate: textRates } = training;
   const network = size.linear ?? size.conv;
   const conv = size.conv && { conv_dim: String(size.conv.rank), conv_alpha: String(size.conv.alpha) };
   return asText({
@@ -108,7 +108,8 @@ export function trainingFields(metadata: AdapterMetadata, family: AdapterFamily,
     ss_new_vae_hash: base.vaeSha256,
     ss_learning_rate: training.learningRate,
     ss_unet_lr: training.learningRate,
-    ss_text_encoder_lr: textEncoderLearningRate ?? null,
+    // One number, or a list as Python writes it.
+    ss_text_encoder_lr: typeof textRates === "object" ? `[${textRates.join(", ")}]` : (textRates ?? null),
     ss_optimizer: training.optimizer,
     ss_lr_scheduler: training.learningRateSchedule,
     ss_lr_warmup_steps: training.warmupSteps,

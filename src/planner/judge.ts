@@ -1,6 +1,5 @@
 /** What is likely to go wrong with a plan, in the user's words. */
-import type { DeviceProfile } from "../engines/engine.ts";
-import type { BaseFacts, DatasetFacts, TrainSettings } from "./plan.ts";
+import type { BaseFacts, DatasetFacts, DeviceFacts, TrainSettings } from "./plan.ts";
 import type { RecipeFamily } from "./recipes.ts";
 
 interface Rule {
@@ -14,6 +13,10 @@ const meanRate = { constant: 1, cosine: 0.55 } as const;
 /** How far a plan moves the weights: rate x sqrt(alpha x batch) x steps. Published recipes lie between 0.1 and 3. */
 function dose({ learningRate, schedule, alpha, batch, accumulation, steps }: TrainSettings): number {
   return learningRate * meanRate[schedule] * Math.sqrt(alpha * batch * accumulation) * steps;
+}
+
+function highestTextRate({ textEncoderLearningRate, textEncoder2LearningRate }: TrainSettings): number {
+  return Math.max(textEncoderLearningRate, textEncoder2LearningRate);
 }
 
 const rules: readonly Rule[] = [
@@ -35,9 +38,14 @@ const rules: readonly Rule[] = [
     text: ({ steps, learningRate }) => `${steps} steps at ${learningRate} will probably be too much: keep an early checkpoint.`,
   },
   {
-    applies: ({ textEncoderLearningRate, learningRate }) => textEncoderLearningRate > learningRate / 3,
-    text: ({ textEncoderLearningRate }) =>
-      `The text encoder's rate ${textEncoderLearningRate} is more than a third of the UNet's: it tends to forget other words.`,
+    applies: (settings) => highestTextRate(settings) > settings.learningRate / 3,
+    text: (settings) =>
+      `The text encoder's rate ${highestTextRate(settings)} is more than a third of the UNet's: it tends to forget other words.`,
+  },
+  {
+    applies: ({ warmupSteps, steps }) => warmupSteps >= steps,
+    text: ({ warmupSteps, steps }) =>
+      `The warm-up of ${warmupSteps} steps does not end within ${steps}: the learning rate is never reached.`,
   },
   {
     applies: ({ noiseOffset }) => noiseOffset > 0.1,
@@ -87,13 +95,11 @@ export function judge(
   dataset: DatasetFacts,
   base: BaseFacts,
   family: RecipeFamily,
-  device: DeviceProfile | undefined,
+  device: DeviceFacts | undefined,
 ): readonly string[] {
   const found = rules
     .filter(({ applies }) => applies(settings, dataset, base, family))
     .map(({ text }) => text(settings, dataset, base));
   const isSlow = device?.engine === "ort" && family !== "mini";
-  return isSlow
-    ? [...found, `${base.name} on ${device.name} will take very long: the processor alone is meant for mini.`]
-    : found;
+  return isSlow ? [...found, `${base.name} will take very long on the processor alone, which is meant for mini.`] : found;
 }

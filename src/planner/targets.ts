@@ -6,11 +6,14 @@ import { clipText } from "../models/clip/model.ts";
 import type { UnetConfig } from "../models/unet/config.ts";
 import { unet } from "../models/unet/model.ts";
 import { createParams } from "../nn/params.ts";
+import type { TrainSettings } from "./plan.ts";
+
+export type TextEncoderName = "text_encoder" | "text_encoder_2";
 
 /** The networks that an adapter can go on. */
 export interface NetworkConfigs {
   readonly unet: UnetConfig;
-  readonly textEncoders: readonly { readonly name: "text_encoder" | "text_encoder_2"; readonly config: ClipTextConfig }[];
+  readonly textEncoders: readonly { readonly name: TextEncoderName; readonly config: ClipTextConfig }[];
 }
 
 /**
@@ -26,6 +29,29 @@ export function findAdapterTargets(base: NetworkConfigs, set: TargetSet, withTex
     }
   }
   return findTargets(graph, set);
+}
+
+/** The text encoders that a plan trains: those with a rate. */
+export function trainedTextEncoders(
+  base: NetworkConfigs,
+  rates: Pick<TrainSettings, "textEncoderLearningRate" | "textEncoder2LearningRate">,
+): readonly TextEncoderName[] {
+  const byName: Readonly<Record<TextEncoderName, number>> = {
+    text_encoder: rates.textEncoderLearningRate,
+    text_encoder_2: rates.textEncoder2LearningRate,
+  };
+  return base.textEncoders.flatMap(({ name }) => (byName[name] > 0 ? [name] : []));
+}
+
+/** The layers that a plan trains. A text encoder without a rate gets no adapter. */
+export function findTrainedTargets(
+  base: NetworkConfigs,
+  settings: Pick<TrainSettings, "targets" | "textEncoderLearningRate" | "textEncoder2LearningRate">,
+): readonly AdapterTarget[] {
+  const components = new Set<string>(["unet", ...trainedTextEncoders(base, settings)]);
+  return findAdapterTargets(base, settings.targets, components.size > 1).filter(({ path }) =>
+    components.has(path.slice(0, path.indexOf("."))),
+  );
 }
 
 /** The largest rank that a layer can use. */

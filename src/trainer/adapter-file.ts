@@ -9,6 +9,7 @@ import { type AdapterMetadata, countTags } from "../lora/metadata.ts";
 import { readAdapter } from "../lora/read.ts";
 import type { AdapterTarget } from "../lora/targets.ts";
 import type { TrainPlan, TrainSettings } from "../planner/plan.ts";
+import { trainedTextEncoders } from "../planner/targets.ts";
 import type { StateTensor } from "./checkpoint.ts";
 import type { AdapterWeights } from "./network.ts";
 import type { RunPictures } from "./pictures.ts";
@@ -71,7 +72,7 @@ function describe({ plan, settings, base, run }: AdapterFacts, step: number, epo
       batchSize: settings.batch,
       gradientAccumulationSteps: settings.accumulation,
       learningRate: settings.learningRate,
-      textEncoderLearningRate: settings.textEncoderLearningRate > 0 ? settings.textEncoderLearningRate : undefined,
+      textEncoderLearningRate: textEncoderRates(base, settings),
       optimizer: "AdamW",
       learningRateSchedule: settings.schedule,
       warmupSteps: settings.warmupSteps,
@@ -90,6 +91,13 @@ function describe({ plan, settings, base, run }: AdapterFacts, step: number, epo
       })),
     },
   };
+}
+
+/** One rate where the trained encoders share it, else that of each encoder of the base; undefined where none is trained. */
+function textEncoderRates(base: BaseModel, settings: TrainSettings): number | readonly number[] | undefined {
+  const { textEncoderLearningRate: first, textEncoder2LearningRate: second } = settings;
+  if (trainedTextEncoders(base, settings).length === 0) return undefined;
+  return base.textEncoders.length === 1 || first === second ? first : [first, second];
 }
 
 /** Pictures by the folder they lie in; those of the dataset's own folder under the run's name, which holds no path of the machine. */

@@ -2,17 +2,18 @@
 import type { BaseModel } from "../checkpoints/base.ts";
 import { uniform } from "../diffusion/philox.ts";
 import type { Engine, Executable, TensorData } from "../engines/engine.ts";
-import { sizeOf, type Shape } from "../graph/graph.ts";
+import { sizeOf } from "../graph/graph.ts";
 import { initialAdapter } from "../lora/init.ts";
 import { adapterBufferNames, type AdapterSpec, adapterShapes } from "../lora/inject.ts";
 import type { AdapterTarget } from "../lora/targets.ts";
 import type { TrainSettings } from "../planner/plan.ts";
-import { findAdapterTargets } from "../planner/targets.ts";
-import type { StateTensor } from "./checkpoint.ts";
+import { findTrainedTargets, trainedTextEncoders } from "../planner/targets.ts";
 import { buildLoss, buildMicrostep, buildStep, type DenoiserShape, type LossOptions } from "./denoiser.ts";
 import { requireFloats } from "./encode.ts";
+import { createEngineState, type EngineState } from "./engine-state.ts";
+import { createExecutables } from "./executables.ts";
 import { rateFactor } from "./learning-rate.ts";
-import { buildApplyStep, type OptimizerSettings, type ParameterGroup, stateNames } from "./optimize.ts";
+import { buildApplyStep, type OptimizerSettings, type Parameter, type ParameterGroup } from "./optimize.ts";
 import type { WeightStore } from "./weights.ts";
 
 /** An adapter's two matrices before a run. */
@@ -21,27 +22,25 @@ export interface AdapterWeights {
   readonly up: Float32Array;
 }
 
+type LatentSize = Omit<DenoiserShape, "batch">;
+
 interface StepResult {
   readonly loss: number;
   readonly gradNorm: number;
 }
 
 /** The network being trained. */
-export interface Network {
+export interface Network extends EngineState {
   readonly adapters: readonly AdapterSpec[];
   readonly targets: readonly AdapterTarget[];
   readonly parameterCount: number;
-  /** Puts weights and optimizer state in place; what `state` lacks starts afresh. */
-  load(state: ReadonlyMap<string, StateTensor>): Promise<void>;
-  /** Parameters and optimizer state now. */
-  read(): Promise<readonly StateTensor[]>;
   /** Whether steps on latents of this size are ready to run. */
-  isCompiled(size: Omit<DenoiserShape, "batch">): boolean;
-  compile(size: Omit<DenoiserShape, "batch">): Promise<void>;
+  isCompiled(size: LatentSize): boolean;
+  compile(size: LatentSize): Promise<void>;
   /** One optimizer step over the microsteps' feeds. `step` is 1 for the first. */
   step(
     step: number,
-    shape: Omit<DenoiserShape, "batch">,
+    shape: LatentSize,
     microsteps: readonly Record<string, TensorData>[],
   ): Promise<StepResult>;
   /** Unweighted loss of each picture of a batch. */
@@ -49,12 +48,7 @@ export interface Network {
   dispose(): Promise<void>;
 }
 
-interface Parameter {
-  readonly name: string;
-  readonly shape: Shape;
-}
-
-export function createNetwork(options: {
+interface NetworkOptions {
   readonly base: BaseModel;
   readonly engine: Engine;
   readonly weights: WeightStore;
@@ -62,95 +56,73 @@ export function createNetwork(options: {
   readonly masked: boolean;
   /** Weights to begin with, by layer path; a fresh adapter where a layer has none. */
   readonly initial: ReadonlyMap<string, AdapterWeights>;
-}): Network {
-  const { base, engine, weights, settings, masked } = options;
-  const trainsText = settings.textEncoderLearningRate > 0;
-  const targets = findAdapterTargets(base, settings.targets, trainsText);
+}
+
+export function createNetwork(options: NetworkOptions): Network {
+  const { base, engine, settings, initial } = options;
+  const targets = findTrainedTargets(base, settings);
   const adapters = targets.map(({ path }) => ({ path, rank: settings.rank, alpha: settings.alpha }));
   const groups = groupParameters(targets, settings.rank);
   const parameters = groups.flatMap((group) => group.parameters);
-  const optimizer = optimizerSettings(settings);
-  const executables = new Map<string, Promise<Executable>>();
-  let isLoaded = false;
-
-  const compileOnce = (name: string, build: () => Parameters<WeightStore["compile"]>[0]): Promise<Executable> => {
-    const known = executables.get(name) ?? weights.compile(build(), name);
-    executables.set(name, known);
-    return known;
-  };
-  const lossOptions = (shape: DenoiserShape): LossOptions => ({
-    shape,
-    adapters,
-    masked,
-    text: trainsText ? "tokens" : "embeddings",
-  });
-
-  const stepNameOf = ({ height, width }: Omit<DenoiserShape, "batch">): string => `step ${width}x${height} x${settings.batch}`;
-  /** A whole step, or one of the microsteps that are summed. */
-  const compileStep = (size: Omit<DenoiserShape, "batch">): Promise<Executable> =>
-    compileOnce(stepNameOf(size), () => {
-      const own = lossOptions({ batch: settings.batch, ...size });
-      return settings.accumulation === 1
-        ? buildStep(base, own, groups, optimizer)
-        : buildMicrostep(base, own, groups, settings.accumulation);
-    });
-  const compileApply = (): Promise<Executable> => compileOnce("apply", () => buildApplyStep(groups, optimizer));
-
+  const isAccumulating = settings.accumulation > 1;
+  const steps = createSteps(options, adapters, groups);
+  const fresh = freshWeights(targets, settings, initial);
   return {
     adapters,
     targets,
     parameterCount: parameters.reduce((sum, { shape }) => sum + sizeOf(shape), 0),
-    async load(state) {
-      const fresh = freshWeights(targets, settings, options.initial);
-      for (const parameter of parameters) {
-        for (const name of bufferNames(parameter.name, settings.accumulation > 1)) {
-          const data =
-            state.get(name)?.data ?? (name === parameter.name ? fresh(name) : new Float32Array(sizeOf(parameter.shape)));
-          if (isLoaded) await engine.write(name, data);
-          else await engine.allocate({ name, shape: parameter.shape, dtype: "float32" }, { kind: "data", data });
-        }
-      }
-      isLoaded = true;
-    },
-    async read() {
-      const tensors: StateTensor[] = [];
-      for (const { name, shape } of parameters) {
-        for (const buffer of bufferNames(name, false))
-          tensors.push({ name: buffer, shape, data: requireFloats(await engine.read(buffer), buffer) });
-      }
-      return tensors;
-    },
-    isCompiled: (size) => executables.has(stepNameOf(size)),
+    ...createEngineState({ engine, parameters, isAccumulating, fresh }),
+    isCompiled: steps.isCompiled,
     async compile(size) {
-      await compileStep(size);
-      if (settings.accumulation > 1) await compileApply();
+      await steps.step(size);
+      if (isAccumulating) await steps.apply();
     },
     async step(step, size, microsteps) {
-      const run = await compileStep(size);
+      const run = await steps.step(size);
       const rates = rateFeeds(groups, settings, step);
-      if (settings.accumulation === 1) {
+      if (!isAccumulating) {
         const result = await run.run({ ...microsteps[0], ...rates });
         return { loss: scalarOf(result, "loss"), gradNorm: scalarOf(result, "gradNorm") };
       }
       let loss = 0;
       for (const feeds of microsteps) loss += scalarOf(await run.run(feeds), "loss") / settings.accumulation;
-      return { loss, gradNorm: scalarOf(await (await compileApply()).run(rates), "gradNorm") };
+      return { loss, gradNorm: scalarOf(await (await steps.apply()).run(rates), "gradNorm") };
     },
     async losses(shape, feeds) {
-      const name = `loss ${shape.width}x${shape.height} x${shape.batch}`;
-      const run = await compileOnce(name, () => buildLoss(base, lossOptions(shape)));
+      const run = await steps.losses(shape);
       return requireFloats((await run.run(feeds)).lossPerSample, "lossPerSample");
     },
-    async dispose() {
-      for (const executable of executables.values()) await (await executable).dispose();
-      executables.clear();
-    },
+    dispose: steps.dispose,
   };
 }
 
-function bufferNames(parameter: string, isAccumulating: boolean): readonly string[] {
-  const { m, v, grad } = stateNames(parameter);
-  return isAccumulating ? [parameter, m, v, grad] : [parameter, m, v];
+/** The compiled graphs of a run, each for its size of latents. */
+function createSteps(
+  { base, weights, settings, masked }: NetworkOptions,
+  adapters: readonly AdapterSpec[],
+  groups: readonly ParameterGroup[],
+) {
+  const { batch, accumulation } = settings;
+  const optimizer = optimizerSettings(settings);
+  const executables = createExecutables(weights);
+  const text = trainedTextEncoders(base, settings).length > 0 ? "tokens" : "embeddings";
+  const lossOptions = (shape: DenoiserShape): LossOptions => ({ shape, adapters, masked, text });
+  const nameOf = ({ height, width }: LatentSize): string => `step ${width}x${height} x${batch}`;
+  return {
+    isCompiled: (size: LatentSize): boolean => executables.has(nameOf(size)),
+    /** A whole step, or one of the microsteps that are summed. */
+    step: (size: LatentSize): Promise<Executable> =>
+      executables.get(nameOf(size), () => {
+        const own = lossOptions({ batch, ...size });
+        return accumulation === 1
+          ? buildStep(base, own, groups, optimizer)
+          : buildMicrostep(base, own, groups, accumulation);
+      }),
+    apply: (): Promise<Executable> => executables.get("apply", () => buildApplyStep(groups, optimizer)),
+    losses: (shape: DenoiserShape): Promise<Executable> =>
+      executables.get(`loss ${shape.width}x${shape.height} x${shape.batch}`, () => buildLoss(base, lossOptions(shape))),
+    dispose: (): Promise<void> => executables.dispose(),
+  };
 }
 
 /** The UNet's adapters and each text encoder's, apart: each group has its learning rate. */
@@ -174,8 +146,14 @@ function optimizerSettings({ beta1, beta2, eps, weightDecay, maxGradNorm }: Trai
 /** The rate of each group at a step, and AdamW's corrections for moments that started at zero. */
 function rateFeeds(groups: readonly ParameterGroup[], settings: TrainSettings, step: number): Record<string, Float32Array> {
   const factor = rateFactor(step, settings);
+  const peaks = new Map([
+    ["unet", settings.learningRate],
+    ["text_encoder", settings.textEncoderLearningRate],
+    ["text_encoder_2", settings.textEncoder2LearningRate],
+  ]);
   const rates = groups.map(({ name }) => {
-    const peak = name === "unet" ? settings.learningRate : settings.textEncoderLearningRate;
+    const peak = peaks.get(name);
+    if (peak === undefined) throw new Error(`network: there is no learning rate for ${name}`);
     return [`learningRate.${name}`, Float32Array.of(peak * factor)] as const;
   });
   return {

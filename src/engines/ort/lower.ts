@@ -188,7 +188,7 @@ export function lowerGraph(graph: Graph): LoweredModel {
     outputs: [value],
   } of inputs)
     model.input(inputName(attrs.kind, attrs.name), value);
-  for (const node of prepared.nodes) lowerNode(model, node as NodeOf<OpName>, names);
+  for (const node of prepared.nodes) lowerNode(model, node, names);
   for (const [name, value] of outputs) {
     model.output(name, value, nameOf(names, value));
   }

@@ -142,7 +142,8 @@ function sessionOptions(threads: number): InferenceSession.SessionOptions {
     // ever needed, twice with a memory pattern, and saves no measurable time.
     enableCpuMemArena: false,
     enableMemPattern: false,
-    logSeverityLevel: 3,
+    // What goes wrong is thrown; nothing is printed besides.
+    logSeverityLevel: 4,
     // Threads that wait by spinning starve everything else on a busy machine, the other threads of the same step included.
     // Denormals are left as they are: ONNX Runtime sets them to zero on the process's first engine thread only, so bytes would vary.
     extra: { session: { intra_op: { allow_spinning: "0" } } },

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { Worker } from "node:worker_threads";
 import { UserError } from "../../errors.ts";
 import type { TensorData } from "../engine.ts";
-import type { CallName, Calls, Failure, Reply, Request, ThreadOptions } from "./messages.ts";
+import type { CallName, Calls, Failure, Reply, ThreadOptions } from "./messages.ts";
 
 interface Pending {
   readonly resolve: (result: Calls[CallName]["gives"]) => void;
@@ -38,10 +38,10 @@ export class ThreadClient {
     if (this.#end) return Promise.reject(this.#end);
     const ticket = this.#tickets++;
     return new Promise<Calls[CallName]["gives"]>((resolve, reject) => {
-      this.#worker.postMessage({ call, ticket, args } as Request, [...transfer]);
+      this.#worker.postMessage({ call, ticket, args }, [...transfer]);
       this.#pending.set(ticket, { resolve, reject });
       this.#worker.ref();
-    }) as Promise<Calls[K]["gives"]>;
+    });
   }
 
   /** Ends the thread after the calls under way. A second time does nothing. */
