@@ -19,6 +19,7 @@ const command = defineCommand({
     finish: { kind: "text", value: "KIND", about: "Last coat.", default: "matt", choices: ["matt", "gloss"] },
     json: { kind: "switch", about: "Print JSON." },
   },
+  headings: { color: "Paint", finish: "At the end" },
   examples: ["gesso paint wall.png"],
   run: (input) => {
     seen.push(input);
@@ -65,11 +66,15 @@ test("help fits the terminal", async () => {
     Usage: gesso paint <canvas> [options]
 
       <canvas>        A file.
+
+    Paint
       --color NAME    What to paint with. May be repeated.
       --coats N       How many coats are put on, one after the
                       other, each of them after the one before
                       has dried.
       --width NUMBER  Of the brush.
+
+    At the end
       --finish KIND   Last coat: matt, gloss (default: matt).
       --json          Print JSON.
       --help          Show this.

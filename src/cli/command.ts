@@ -44,6 +44,8 @@ export interface CommandSpec<T extends OptionTable> {
   /** What stands after the name, e.g. "<dataset>". */
   readonly positionals: readonly { readonly name: string; readonly about: string; readonly required: boolean }[];
   readonly options: T;
+  /** Help's headings, by the option that each stands above; none where the list is short. */
+  readonly headings?: Readonly<Partial<Record<keyof T, string>>>;
   readonly examples: readonly string[];
   /** Returns the exit code; undefined is 0. */
   run(input: { positionals: readonly string[]; options: OptionValues<T> }, terminal: Terminal): Promise<number | undefined>;
@@ -72,31 +74,44 @@ export function defineCommand<const T extends OptionTable>(spec: CommandSpec<T>)
 
 function formatHelp<T extends OptionTable>(spec: CommandSpec<T>, columns: number): string {
   const positionals = spec.positionals.map(({ name, required }) => (required ? `<${name}>` : `[${name}]`)).join(" ");
-  const optionRows = Object.entries<OptionSpec>(spec.options).map(([name, option]) => {
-    const head = option.kind === "switch" ? `--${name}` : `--${name} ${option.value ?? option.kind.toUpperCase()}`;
-    const choices = option.choices ? `: ${option.choices.join(", ")}` : "";
-    const usual = option.default === undefined ? "" : ` (default: ${option.default})`;
-    return [
-      head,
-      `${option.about.replace(/\.$/, "")}${choices}${usual}.${option.repeated ? " May be repeated." : ""}`,
-    ] as const;
-  });
-  const rows = [
-    ...spec.positionals.map(({ name, about }) => [`<${name}>`, about] as const),
-    ...optionRows,
-    ["--help", "Show this."] as const,
-  ];
-  const width = Math.max(...rows.map(([head]) => head.length));
+  const arguments_ = spec.positionals.map(({ name, about }) => helpRow(`<${name}>`, about));
+  const options = Object.entries<OptionSpec>(spec.options).map(([name, option]) =>
+    helpRow(...describeOption(name, option), spec.headings?.[name]),
+  );
+  const rows = [...arguments_, ...options, helpRow("--help", "Show this.")];
+  const width = Math.max(...rows.map(({ head }) => head.length));
+  const room = Math.max(columns, width + 30);
   return [
     wrapText(spec.summary, columns),
     "",
     `Usage: gesso ${spec.name} ${positionals}${positionals ? " " : ""}[options]`,
     "",
-    ...rows.map(([head, about]) => `  ${head.padEnd(width)}  ${wrapText(about, Math.max(columns, width + 30), width + 4)}`),
+    ...rows.flatMap(({ head, about, heading }) => [
+      ...(heading === undefined ? [] : ["", heading]),
+      `  ${head.padEnd(width)}  ${wrapText(about, room, width + 4)}`,
+    ]),
     "",
     spec.examples.length > 1 ? "Examples:" : "Example:",
     ...spec.examples.map((example) => `  ${example}`),
   ].join("\n");
+}
+
+interface HelpRow {
+  readonly head: string;
+  readonly about: string;
+  /** Stands above the row. */
+  readonly heading: string | undefined;
+}
+
+function helpRow(head: string, about: string, heading?: string): HelpRow {
+  return { head, about, heading };
+}
+
+function describeOption(name: string, option: OptionSpec): readonly [head: string, about: string] {
+  const head = option.kind === "switch" ? `--${name}` : `--${name} ${option.value ?? option.kind.toUpperCase()}`;
+  const choices = option.choices ? `: ${option.choices.join(", ")}` : "";
+  const usual = option.default === undefined ? "" : ` (default: ${option.default})`;
+  return [head, `${option.about.replace(/\.$/, "")}${choices}${usual}.${option.repeated ? " May be repeated." : ""}`];
 }
 
 function wrongUse(

@@ -39,14 +39,36 @@ const shownSettings: readonly (readonly [name: keyof TrainSettings, label: strin
   ["seed", "seed"],
 ];
 
+/** What the others are called. */
+const otherLabels: Readonly<Partial<Record<keyof TrainSettings, string>>> = {
+  textEncoder2LearningRate: "text encoder 2 rate",
+  flip: "mirrored",
+  warmupSteps: "warm-up",
+  maxGradNorm: "longest gradient",
+  minSnrGamma: "min-SNR gamma",
+  noiseOffset: "noise offset",
+  validateEvery: "measure every",
+  skipBroken: "skip broken",
+};
+
 /** How values are shown that a bare number would not explain. */
 const units: Readonly<Partial<Record<keyof TrainSettings, (value: unknown) => string>>> = {
   resolutionPx: (value) => `${formatValue(value)} px`,
   heldOutFraction: (value) => (value === 0 ? "none" : `${Math.round(Number(value) * 100)} %`),
   checkpointEvery: (value) => countOf(Number(value), "step"),
   previewEvery: (value) => (value === 0 ? "end only" : countOf(Number(value), "step")),
-  textEncoderLearningRate: (value) => (value === 0 ? "off" : formatValue(value)),
+  validateEvery: (value) => (value === 0 ? "end only" : countOf(Number(value), "step")),
+  warmupSteps: (value) => (value === 0 ? "none" : countOf(Number(value), "step")),
+  textEncoderLearningRate: offAtZero,
+  textEncoder2LearningRate: offAtZero,
+  maxGradNorm: offAtZero,
+  minSnrGamma: offAtZero,
+  noiseOffset: offAtZero,
 };
+
+function offAtZero(value: unknown): string {
+  return value === 0 ? "off" : formatValue(value);
+}
 
 const INDENT = 2;
 
@@ -136,7 +158,7 @@ function chosenByHand(plan: TrainPlan): (readonly [keyof TrainSettings, string])
     const planned: unknown = plan[name];
     const isChosen =
       typeof planned === "object" && planned !== null && "reason" in planned && planned.reason === "you chose it";
-    return isChosen && !known.has(name) ? [[name, name] as const] : [];
+    return isChosen && !known.has(name) ? [[name, otherLabels[name] ?? name] as const] : [];
   });
 }
 

@@ -22,11 +22,14 @@ export interface PlannedRun {
 /** What a command decides; where encodings are kept and the date are the same for all. */
 export type RunChoices = Omit<UserChoices, "cacheFolder" | "createdAt">;
 
+/** Every command trains on the CPU engine. */
+const device = { engine: "ort" } as const;
+
 /** @throws UserError for a dataset or choices that cannot work */
 export async function planRun(datasetFolder: string, base: BaseModel, choices: RunChoices): Promise<PlannedRun> {
   const dataset = await readDataset(resolve(datasetFolder), { skipBroken: choices.skipBroken ?? false });
   const cacheFolder = join(userCacheFolder(), "encoded");
-  const plan = planTraining(describeDataset(dataset), base, undefined, {
+  const plan = planTraining(describeDataset(dataset), base, device, {
     ...choices,
     cacheFolder,
     createdAt: new Date().toISOString(),

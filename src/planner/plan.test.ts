@@ -37,6 +37,15 @@ const dataset: DatasetFacts = {
   maxAspect: 1.5,
 };
 
+/** With SDXL's second text encoder. */
+const sdxl: BaseFacts = {
+  ...sd15,
+  name: "sdxl",
+  family: "sdxl",
+  textEncoders: sd15.textEncoders.flatMap((first) => [first, { ...first, name: "text_encoder_2" }]),
+  nativeResolutionPx: 1024,
+};
+
 function plan(choices: Partial<UserChoices> = {}, facts: Partial<DatasetFacts> = {}, base = sd15) {
   return planTraining({ ...dataset, ...facts }, base, undefined, {
     name: "fox",
@@ -123,4 +132,48 @@ test("a plan by the recipe has nothing to warn of", () => {
 test("with fewer than six pictures none is held out", () => {
   expect(plan({}, { pictures: 5 }).heldOutFraction.value).toBe(0);
   expect(plan().heldOutFraction.value).toBe(0.12);
+});
+
+test("the second text encoder has the first one's rate unless it is given its own", () => {
+  const rates = (choices: Partial<UserChoices>, base = sdxl) => {
+    const { textEncoderLearningRate, textEncoder2LearningRate } = plan(choices, {}, base);
+    return [textEncoderLearningRate, textEncoder2LearningRate];
+  };
+  expect(rates({ textEncoderLearningRate: 1e-5 })).toEqual([
+    { value: 1e-5, reason: "you chose it" },
+    { value: 1e-5, reason: "the same as the first text encoder's" },
+  ]);
+  expect(rates({ textEncoder2LearningRate: 2e-5 }).map(({ value }) => value)).toEqual([0, 2e-5]);
+  expect(rates({ textEncoderLearningRate: 1e-5 }, sd15)[1]).toEqual({ value: 0, reason: "the base has one text encoder" });
+});
+
+test("a rate for a second text encoder that the base has not, or below 0, is refused", () => {
+  expect(() => plan({ textEncoder2LearningRate: 1e-5 })).toThrow("sd15 has one text encoder");
+  expect(() => plan({ textEncoder2LearningRate: -1 }, {}, sdxl)).toThrow("textEncoder2LearningRate cannot be -1.");
+});
+
+test("only layers of text encoders that are trained limit the rank", () => {
+  const [first] = sd15.textEncoders;
+  if (!first) throw new Error("a text encoder needed");
+  const narrowEncoder = { name: "text_encoder_2", config: { ...first.config, hiddenSize: 24 } } as const;
+  const base: BaseFacts = { ...sdxl, textEncoders: [first, narrowEncoder] };
+  expect(plan({ rank: 64, textEncoderLearningRate: 1e-5, textEncoder2LearningRate: 0 }, {}, base).rank.value).toBe(64);
+  expect(() => plan({ rank: 64, textEncoder2LearningRate: 1e-5 }, {}, base)).toThrow(/text_encoder_2\.\S+, which is 24 wide/);
+});
+
+test("a large base on the processor alone, and a warm-up that does not end, are warned of", () => {
+  const choices = {
+    name: "fox",
+    runFolder: "r",
+    cacheFolder: "c",
+    type: "style",
+    createdAt: "2026-01-01T00:00:00.000Z",
+  } as const;
+  expect(planTraining(dataset, sd15, { engine: "ort" }, choices).warnings).toEqual([
+    "sd15 will take very long on the processor alone, which is meant for mini.",
+  ]);
+  expect(planTraining(dataset, narrow, { engine: "ort" }, choices).warnings).toEqual([]);
+  expect(plan({ warmupSteps: 2000 }).warnings).toEqual([
+    "The warm-up of 2000 steps does not end within 2000: the learning rate is never reached.",
+  ]);
 });

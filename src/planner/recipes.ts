@@ -110,7 +110,7 @@ export const recipes: Readonly<Record<RecipeFamily, Readonly<Record<LoraType, Re
   },
   mini: {
     character: { ...mini, exposures: 1200, exposuresRange: [600, 2400], learningRate: 1e-3, captionDropout: 0 },
-    style: { ...mini, exposures: 1600, exposuresRange: [800, 3200], learningRate: 1e-3, captionDropout: 0.05 },
+    style: { ...mini, exposures: 1200, exposuresRange: [800, 3200], learningRate: 1e-3, captionDropout: 0.05 },
     concept: { ...mini, exposures: 1200, exposuresRange: [600, 2400], learningRate: 1e-3, captionDropout: 0 },
   },
 };

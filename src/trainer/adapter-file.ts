@@ -129,7 +129,9 @@ export async function readInitialAdapter(
   for (const module of modules) {
     if (!known.has(module.path)) {
       throw new UserError(`${path} has an adapter on ${module.path}, which this run does not train.`, {
-        fix: "Choose the --targets that the adapter was trained with.",
+        fix: module.path.startsWith("text_encoder")
+          ? "Give its text encoder a learning rate: --text-encoder-learning-rate, --text-encoder-2-learning-rate."
+          : "Choose the --targets that the adapter was trained with.",
       });
     }
     if (module.rank !== rank) {

@@ -7,7 +7,7 @@ import { explainWriteError, writeFileAtomically } from "../formats/atomic.ts";
 import { openSafetensors, readTensor, writeSafetensors } from "../formats/safetensors.ts";
 import type { Shape } from "../graph/graph.ts";
 import type { Losses, Validation } from "./events.ts";
-import { type RunPaths, stepName } from "./run-folder.ts";
+import { checkpointPath, listCheckpoints, type RunPaths, stepName } from "./run-folder.ts";
 
 /** A tensor of the run's state under its buffer's name: a trained parameter, or one of AdamW's two moments of it. */
 export interface StateTensor {
@@ -63,7 +63,7 @@ export async function writeCheckpoint(
   writeAdapter: (path: string) => Promise<void>,
 ): Promise<string> {
   refuseNonFinite(tensors);
-  const folder = join(paths.checkpoints, stepName(state.step));
+  const folder = checkpointPath(paths, state.step);
   const temporary = join(paths.checkpoints, `.${stepName(state.step)}.${randomBytes(4).toString("hex")}`);
   try {
     await mkdir(temporary);
@@ -95,10 +95,31 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-/** @throws UserError when it is damaged */
+/** The newest is what a run goes on from; the one before stands in for it when it is damaged. */
+const RESUMABLE_CHECKPOINTS = 2;
+
+/**
+ * Takes optimizer.safetensors, six times an adapter's size, out of all but the newest checkpoints. Their adapters stay: any of them
+ * may become the result.
+ */
+export async function thinCheckpoints(paths: RunPaths): Promise<void> {
+  for (const step of (await listCheckpoints(paths)).slice(0, -RESUMABLE_CHECKPOINTS)) {
+    // A file that cannot be removed only takes room, and this is tried again after the next checkpoint.
+    await rm(join(checkpointPath(paths, step), "optimizer.safetensors"), { force: true }).catch(() => undefined);
+  }
+}
+
+/** @throws UserError when it is damaged, or holds the adapter alone */
 export async function readCheckpoint(paths: RunPaths, step: number): Promise<Checkpoint> {
-  const folder = join(paths.checkpoints, stepName(step));
-  const file = await openSafetensors(join(folder, "optimizer.safetensors"));
+  const folder = checkpointPath(paths, step);
+  const optimizer = join(folder, "optimizer.safetensors");
+  if (!(await exists(optimizer))) {
+    const adapter = join(folder, "adapter.safetensors");
+    throw new UserError(`A run cannot go on from ${folder}: it holds the adapter, but not the optimizer's state.`, {
+      fix: `Put the newer checkpoints back, or go on from the adapter in a new run: --continue-from ${adapter}`,
+    });
+  }
+  const file = await openSafetensors(optimizer);
   const tensors = new Map<string, StateTensor>();
   for (const [name, { shape }] of file.tensors) tensors.set(name, { name, shape, data: await readTensor(file, name) });
   return { state: await readState(folder), tensors };
@@ -120,7 +141,11 @@ async function readState(folder: string): Promise<RunState> {
 
 /** Whether a checkpoint of this step is there. */
 export async function hasCheckpoint(paths: RunPaths, step: number): Promise<boolean> {
-  return stat(join(paths.checkpoints, stepName(step), "state.json")).then(
+  return exists(join(checkpointPath(paths, step), "state.json"));
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
     () => true,
     () => false,
   );

@@ -3,10 +3,10 @@ import { buildTextEncoding, buildVaeEncoding } from "../checkpoints/conditioning
 import { type BaseModel, textWidths, tokenCount } from "../checkpoints/base.ts";
 import { hashFile, makeCacheKey, type TensorCache } from "../dataset/cache.ts";
 import { loadPicture } from "../dataset/pixels.ts";
-import type { Executable } from "../engines/engine.ts";
 import { UserError } from "../errors.ts";
 import { findEosRows } from "../models/clip/model.ts";
 import type { TrainSettings } from "../planner/plan.ts";
+import { createExecutables, type Executables } from "./executables.ts";
 import type { RunPicture } from "./pictures.ts";
 import type { WeightStore } from "./weights.ts";
 
@@ -39,53 +39,22 @@ export interface Encoder {
 /** Changes when what is stored, or how it is made, changes. */
 const CACHE_VERSION = 1;
 
-/**
- * @param cache keyed by content, model and placement, so that it is valid across runs
- * @example const encoder = createEncoder({ base, weights, cache, settings }); await encoder.text("a fox");
- */
-export function createEncoder(options: {
+interface EncoderOptions {
   readonly base: BaseModel;
   readonly weights: WeightStore;
+  /** Keyed by content, model and placement, so that it is valid across runs. */
   readonly cache: TensorCache;
   readonly settings: Pick<TrainSettings, "alphaAsMask">;
-}): Encoder {
-  const { base, cache } = options;
+}
+
+type CacheEntry = Parameters<TensorCache["put"]>[1];
+
+/** @example const encoder = createEncoder({ base, weights, cache, settings }); await encoder.text("a fox"); */
+export function createEncoder({ base, weights, cache, settings }: EncoderOptions): Encoder {
   const counts = { cached: 0, made: 0 };
-  const executables = new Map<string, Promise<Executable>>();
-  const compile = (name: string, build: () => ReturnType<typeof buildTextEncoding>): Promise<Executable> => {
-    const known = executables.get(name) ?? options.weights.compile(build(), name);
-    executables.set(name, known);
-    return known;
-  };
-
-  const makePicture = async (picture: RunPicture, flip: boolean) => {
-    const { widthPx, heightPx } = picture.bucket;
-    const loaded = await loadPicture(picture.item, picture.bucket, { flip, alphaAsMask: options.settings.alphaAsMask });
-    const run = await compile(`vae encoder ${widthPx}x${heightPx}`, () => buildVaeEncoding(base, 1, heightPx, widthPx));
-    const latents = requireFloats((await run.run({ pixels: loaded.pixels })).latents, "latents");
-    refuseDamagedLatents(picture, latents);
-    const [h, w] = [heightPx / base.pixelsPerLatent, widthPx / base.pixelsPerLatent];
-    const timeIds = Float32Array.from([...loaded.originalSize, ...loaded.cropTopLeft, ...loaded.targetSize]);
-    const shapes = {
-      latents: { shape: [base.vae.latentChannels, h, w], data: latents },
-      timeIds: { shape: [6], data: timeIds },
-    };
-    const mask = loaded.mask && averagePool(loaded.mask, heightPx, widthPx, base.pixelsPerLatent);
-    return mask ? { ...shapes, mask: { shape: [h, w], data: mask } } : shapes;
-  };
-
-  const makeText = async (ids: readonly Int32Array[]) => {
-    const run = await compile("text encoders", () => buildTextEncoding(base, 1));
-    const { textEmbeddings, pooled } = await run.run(textFeeds(base, ids));
-    const widths = textWidths(base);
-    const shape = [tokenCount(base), widths.embeddings];
-    const entry = { textEmbeddings: { shape, data: requireFloats(textEmbeddings, "textEmbeddings") } };
-    return widths.pooled === undefined
-      ? entry
-      : { ...entry, pooled: { shape: [widths.pooled], data: requireFloats(pooled, "pooled") } };
-  };
-
-  const remember = async <T extends Parameters<TensorCache["put"]>[1]>(key: string, make: () => Promise<T>) => {
+  const executables = createExecutables(weights);
+  const { alphaAsMask } = settings;
+  const remember = async (key: string, make: () => Promise<CacheEntry>) => {
     const known = await cache.get(key);
     if (known) {
       counts.cached++;
@@ -96,36 +65,76 @@ export function createEncoder(options: {
     await cache.put(key, made);
     return made;
   };
-
   return {
     counts,
     async picture(picture, flip) {
-      const { bucket, hash, item } = picture;
-      const maskHash = item.maskPath === undefined ? null : await hashFile(item.maskPath);
-      const key = makeCacheKey({
-        version: CACHE_VERSION,
-        picture: hash,
-        mask: maskHash,
-        alphaAsMask: options.settings.alphaAsMask,
-        bucket: [bucket.widthPx, bucket.heightPx],
-        flip,
-        vae: base.hashes.vae ?? base.hashes.all,
-      });
-      const entry = await remember(key, () => makePicture(picture, flip));
+      const key = await pictureKey(base, picture, { flip, alphaAsMask });
+      const entry = await remember(key, () => makePicture(base, executables, picture, { flip, alphaAsMask }));
       return { latents: tensorOf(entry, "latents"), timeIds: tensorOf(entry, "timeIds"), mask: entry.mask?.data };
     },
     async text(caption) {
       const ids = tokenise(base, caption);
       const encoders = base.textEncoders.map(({ name }) => base.hashes[name] ?? base.hashes.all);
       const key = makeCacheKey({ version: CACHE_VERSION, ids: ids.map((row) => [...row]), encoders });
-      const entry = await remember(key, () => makeText(ids));
+      const entry = await remember(key, () => makeText(base, executables, ids));
       return { textEmbeddings: tensorOf(entry, "textEmbeddings"), pooled: entry.pooled?.data };
     },
-    async dispose() {
-      for (const executable of executables.values()) await (await executable).dispose();
-      executables.clear();
-    },
+    dispose: () => executables.dispose(),
   };
+}
+
+/** How a picture is read. */
+interface Reading {
+  readonly flip: boolean;
+  readonly alphaAsMask: boolean;
+}
+
+async function pictureKey(
+  base: BaseModel,
+  { bucket, hash, item }: RunPicture,
+  { flip, alphaAsMask }: Reading,
+): Promise<string> {
+  return makeCacheKey({
+    version: CACHE_VERSION,
+    picture: hash,
+    mask: item.maskPath === undefined ? null : await hashFile(item.maskPath),
+    alphaAsMask,
+    bucket: [bucket.widthPx, bucket.heightPx],
+    flip,
+    vae: base.hashes.vae ?? base.hashes.all,
+  });
+}
+
+async function makePicture(
+  base: BaseModel,
+  executables: Executables,
+  picture: RunPicture,
+  reading: Reading,
+): Promise<CacheEntry> {
+  const { widthPx, heightPx } = picture.bucket;
+  const loaded = await loadPicture(picture.item, picture.bucket, reading);
+  const run = await executables.get(`vae encoder ${widthPx}x${heightPx}`, () => buildVaeEncoding(base, 1, heightPx, widthPx));
+  const latents = requireFloats((await run.run({ pixels: loaded.pixels })).latents, "latents");
+  refuseDamagedLatents(picture, latents);
+  const [h, w] = [heightPx / base.pixelsPerLatent, widthPx / base.pixelsPerLatent];
+  const timeIds = Float32Array.from([...loaded.originalSize, ...loaded.cropTopLeft, ...loaded.targetSize]);
+  const entry = {
+    latents: { shape: [base.vae.latentChannels, h, w], data: latents },
+    timeIds: { shape: [6], data: timeIds },
+  };
+  const mask = loaded.mask && averagePool(loaded.mask, heightPx, widthPx, base.pixelsPerLatent);
+  return mask ? { ...entry, mask: { shape: [h, w], data: mask } } : entry;
+}
+
+async function makeText(base: BaseModel, executables: Executables, ids: readonly Int32Array[]): Promise<CacheEntry> {
+  const run = await executables.get("text encoders", () => buildTextEncoding(base, 1));
+  const { textEmbeddings, pooled } = await run.run(textFeeds(base, ids));
+  const widths = textWidths(base);
+  const shape = [tokenCount(base), widths.embeddings];
+  const entry = { textEmbeddings: { shape, data: requireFloats(textEmbeddings, "textEmbeddings") } };
+  return widths.pooled === undefined
+    ? entry
+    : { ...entry, pooled: { shape: [widths.pooled], data: requireFloats(pooled, "pooled") } };
 }
 
 /** Token ids of a caption for each text encoder. */

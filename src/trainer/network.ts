@@ -38,11 +38,7 @@ export interface Network extends EngineState {
   isCompiled(size: LatentSize): boolean;
   compile(size: LatentSize): Promise<void>;
   /** One optimizer step over the microsteps' feeds. `step` is 1 for the first. */
-  step(
-    step: number,
-    shape: LatentSize,
-    microsteps: readonly Record<string, TensorData>[],
-  ): Promise<StepResult>;
+  step(step: number, shape: LatentSize, microsteps: readonly Record<string, TensorData>[]): Promise<StepResult>;
   /** Unweighted loss of each picture of a batch. */
   losses(shape: DenoiserShape, feeds: Record<string, TensorData>): Promise<Float32Array>;
   dispose(): Promise<void>;
@@ -114,9 +110,7 @@ function createSteps(
     step: (size: LatentSize): Promise<Executable> =>
       executables.get(nameOf(size), () => {
         const own = lossOptions({ batch, ...size });
-        return accumulation === 1
-          ? buildStep(base, own, groups, optimizer)
-          : buildMicrostep(base, own, groups, accumulation);
+        return accumulation === 1 ? buildStep(base, own, groups, optimizer) : buildMicrostep(base, own, groups, accumulation);
       }),
     apply: (): Promise<Executable> => executables.get("apply", () => buildApplyStep(groups, optimizer)),
     losses: (shape: DenoiserShape): Promise<Executable> =>

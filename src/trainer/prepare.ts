@@ -4,20 +4,21 @@ import type { BaseModel } from "../checkpoints/base.ts";
 import { openCache } from "../dataset/cache.ts";
 import type { Engine } from "../engines/engine.ts";
 import { UserError } from "../errors.ts";
+import type { AdapterTarget } from "../lora/targets.ts";
 import { settingsOf, type TrainPlan, type TrainSettings } from "../planner/plan.ts";
+import { findTrainedTargets, trainedTextEncoders } from "../planner/targets.ts";
 import { type AdapterFacts, readInitialAdapter } from "./adapter-file.ts";
 import { createEncoder, type EncodedPicture, type EncodedText, type Encoder, tokenise } from "./encode.ts";
 import type { TrainEvent } from "./events.ts";
-import { createFeedMaker, type FeedMaker } from "./feeds.ts";
-import { createNetwork, type Network } from "./network.ts";
-import { findAdapterTargets } from "../planner/targets.ts";
+import { createFeedMaker, type FeedMaker, type TextSource } from "./feeds.ts";
+import { type AdapterWeights, createNetwork, type Network } from "./network.ts";
 import { createOrder, type StepDraw } from "./order.ts";
 import { readRunPictures, type RunPicture, type RunPictures } from "./pictures.ts";
 import { createPreviewer, type Previewer, previewTexts } from "./preview.ts";
 import type { RunPaths } from "./run-folder.ts";
 import { createPainter, type Painter } from "./sample.ts";
 import { createValidator, type Validator } from "./validate.ts";
-import { createWeightStore } from "./weights.ts";
+import { createWeightStore, type WeightStore } from "./weights.ts";
 
 export interface TrainOptions {
   /** Makes the engine that the run is to use; the run disposes of it. */
@@ -56,86 +57,126 @@ export async function* prepareRun(
   options: TrainOptions,
 ): AsyncGenerator<TrainEvent, PreparedRun> {
   const settings = settingsOf(plan);
-  const { signal } = options;
   yield { type: "progress", phase: "base", done: 0, total: 1 };
-  const base = await openBase(settings.base, { hashCacheFile: options.hashCacheFile });
-  if (base.hashes.all !== settings.baseHash) {
-    throw new UserError(`The base model ${base.folder} is not the one that this run was planned for.`, {
-      fix: "Put the old files back, or start a new run.",
-    });
-  }
+  const base = await openPlannedBase(settings, options.hashCacheFile);
   const run = await readRunPictures(settings);
-  const members = run.buckets.map((_, b) =>
-    run.pictures.flatMap(({ bucketIndex, isHeldOut }, i) => (bucketIndex === b && !isHeldOut ? [i] : [])),
-  );
-  const targets = findAdapterTargets(base, settings.targets, settings.textEncoderLearningRate > 0);
+  const targets = findTrainedTargets(base, settings);
   const initial =
     settings.continueFrom === null ? new Map() : await readInitialAdapter(settings.continueFrom, base, targets, settings);
   const notes = [...base.notes, ...run.notes, ...describeCutCaptions(base, run), ...plan.warnings];
   yield { type: "progress", phase: "base", done: 1, total: 1 };
 
-  const damaged: string[] = [];
-  const cache = await openCache(settings.cacheFolder, {
-    onDamaged: (path, reason) => damaged.push(`${path} was damaged and is made again: ${reason}`),
-  });
   const engine = await options.createEngine();
   let isReady = false;
   try {
     const weights = createWeightStore(engine, base);
-    const encoder = createEncoder({ base, weights, cache, settings });
-    const pictures = yield* encodePictures(encoder, run.pictures, settings, signal);
-    const texts = yield* encodeCaptions(encoder, base, run, settings, signal);
-    await encoder.dispose();
-    await weights.free("vae");
-    const trainsText = settings.textEncoderLearningRate > 0;
-    if (!trainsText) for (const { name } of base.textEncoders) await weights.free(name);
-
-    const masked = [...pictures.values()].some(({ mask }) => mask !== undefined);
-    const network = createNetwork({ base, engine, weights, settings, masked, initial });
-    const feeds = createFeedMaker({
-      base,
-      schedule: { ...base.schedule, predictionType: settings.predictionType },
-      settings,
-      masked,
-      text: trainsText
-        ? { kind: "tokens", get: (caption) => tokenise(base, caption) }
-        : { kind: "embeddings", get: (caption) => found(texts.get(caption), `the caption "${caption}"`) },
-    });
-    const encoded = (picture: number, flip: boolean): EncodedPicture =>
-      found(pictures.get(pictureKey(picture, flip)), `picture ${picture}`);
-    const painter = createPainter({
-      base,
-      weights,
-      encodeText: (prompt) => Promise.resolve(found(texts.get(prompt), `the prompt "${prompt}"`)),
-    });
-    const usesPreviews = settings.previewPrompts.length > 0;
+    const encodings = yield* encodeAll(base, weights, run, settings, options.signal);
+    const prepared = assemble({ plan, settings, paths, base, engine, weights, run, targets, initial, encodings });
     isReady = true;
-    return {
-      plan,
-      settings,
-      paths,
-      base,
-      engine,
-      run,
-      members,
-      network,
-      feeds,
-      encoded,
-      order: createOrder(
-        members.map((list) => list.map((i) => run.pictures[i]?.item.repeats ?? 1)),
-        settings.batch * settings.accumulation,
-        settings.seed,
-      ),
-      validator: createValidator({ base, settings, pictures: run.pictures, encoded: (i) => encoded(i, false), feeds }),
-      previewer: usesPreviews ? createPreviewer({ painter, paths, settings, adapters: network.adapters }) : undefined,
-      facts: { plan, settings, base, targets, run },
-      notes: [...notes, ...damaged],
-      dispose: () => disposeAll(network, painter, engine),
-    };
+    return { ...prepared, notes: [...notes, ...encodings.notes] };
   } finally {
     // An error, or a caller that listens no longer.
     if (!isReady) await engine.dispose();
   }
+}
+
+async function openPlannedBase(settings: TrainSettings, hashCacheFile: string | undefined): Promise<BaseModel> {
+  const base = await openBase(settings.base, { hashCacheFile });
+  if (base.hashes.all === settings.baseHash) return base;
+  throw new UserError(`The base model ${base.folder} is not the one that this run was planned for.`, {
+    fix: "Put the old files back, or start a new run.",
+  });
+}
+
+/** Everything that is encoded before the first step. */
+interface Encodings {
+  /** By `pictureKey`. */
+  readonly pictures: ReadonlyMap<string, EncodedPicture>;
+  /** By caption or prompt. */
+  readonly texts: ReadonlyMap<string, EncodedText>;
+  /** What there is to say of the cache. */
+  readonly notes: readonly string[];
+}
+
+/** Encodes pictures and texts, then frees the weights that only this needs. */
+async function* encodeAll(
+  base: BaseModel,
+  weights: WeightStore,
+  run: RunPictures,
+  settings: TrainSettings,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<TrainEvent, Encodings> {
+  const notes: string[] = [];
+  const cache = await openCache(settings.cacheFolder, {
+    onDamaged: (path, reason) => notes.push(`${path} was damaged and is made again: ${reason}`),
+  });
+  const encoder = createEncoder({ base, weights, cache, settings });
+  const pictures = yield* encodePictures(encoder, run.pictures, settings, signal);
+  // While text encoders are trained, only what the base model alone draws is encoded in advance.
+  const isTextTrained = trainedTextEncoders(base, settings).length > 0;
+  const captions = isTextTrained ? [] : run.pictures.map(({ caption }) => caption);
+  const texts = yield* encodeTexts(encoder, [...captions, "", ...previewTexts(settings)], signal);
+  await encoder.dispose();
+  await weights.free("vae");
+  if (!isTextTrained) for (const { name } of base.textEncoders) await weights.free(name);
+  return { pictures, texts, notes };
+}
+
+/** Puts the parts of a run together. Nothing is compiled yet. */
+function assemble(parts: {
+  readonly plan: TrainPlan;
+  readonly settings: TrainSettings;
+  readonly paths: RunPaths;
+  readonly base: BaseModel;
+  readonly engine: Engine;
+  readonly weights: WeightStore;
+  readonly run: RunPictures;
+  readonly targets: readonly AdapterTarget[];
+  readonly initial: ReadonlyMap<string, AdapterWeights>;
+  readonly encodings: Encodings;
+}): Omit<PreparedRun, "notes"> {
+  const { plan, settings, paths, base, engine, weights, run, targets, initial, encodings } = parts;
+  const masked = [...encodings.pictures.values()].some(({ mask }) => mask !== undefined);
+  const network = createNetwork({ base, engine, weights, settings, masked, initial });
+  const schedule = { ...base.schedule, predictionType: settings.predictionType };
+  const feeds = createFeedMaker({ base, schedule, settings, masked, text: textSource(base, settings, encodings) });
+  const encoded = (picture: number, flip: boolean): EncodedPicture =>
+    found(encodings.pictures.get(pictureKey(picture, flip)), `picture ${picture}`);
+  const encodeText = (prompt: string) => Promise.resolve(found(encodings.texts.get(prompt), `the prompt "${prompt}"`));
+  const painter = createPainter({ base, weights, encodeText });
+  const usesPreviews = settings.previewPrompts.length > 0;
+  const members = membersOf(run);
+  const repeats = members.map((list) => list.map((i) => run.pictures[i]?.item.repeats ?? 1));
+  return {
+    plan,
+    settings,
+    paths,
+    base,
+    engine,
+    run,
+    members,
+    network,
+    feeds,
+    encoded,
+    order: createOrder(repeats, settings.batch * settings.accumulation, settings.seed),
+    validator: createValidator({ base, settings, pictures: run.pictures, encoded: (i) => encoded(i, false), feeds }),
+    previewer: usesPreviews ? createPreviewer({ painter, paths, settings, adapters: network.adapters }) : undefined,
+    facts: { plan, settings, base, targets, run },
+    dispose: () => disposeAll(network, painter, engine),
+  };
+}
+
+function membersOf({ buckets, pictures }: RunPictures): readonly (readonly number[])[] {
+  return buckets.map((_, b) =>
+    pictures.flatMap(({ bucketIndex, isHeldOut }, i) => (bucketIndex === b && !isHeldOut ? [i] : [])),
+  );
+}
+
+/** Token ids where a text encoder is trained: then all of them run in every step, and what is not trained is not changed. */
+function textSource(base: BaseModel, settings: TrainSettings, { texts }: Encodings): TextSource {
+  return trainedTextEncoders(base, settings).length > 0
+    ? { kind: "tokens", get: (caption) => tokenise(base, caption) }
+    : { kind: "embeddings", get: (caption) => found(texts.get(caption), `the caption "${caption}"`) };
 }
 
 /** Captions whose end no text encoder sees. */
@@ -193,20 +234,16 @@ function refuseEmptyMask({ item }: RunPicture, { mask }: EncodedPicture): void {
   });
 }
 
-async function* encodeCaptions(
+async function* encodeTexts(
   encoder: Encoder,
-  base: BaseModel,
-  run: RunPictures,
-  settings: TrainSettings,
+  texts: readonly string[],
   signal: AbortSignal | undefined,
 ): AsyncGenerator<TrainEvent, ReadonlyMap<string, EncodedText>> {
-  // While text encoders are trained, only what the base model alone draws is encoded in advance.
-  const captions = settings.textEncoderLearningRate > 0 ? [] : run.pictures.map(({ caption }) => caption);
-  const all = [...new Set([...captions, "", ...previewTexts(settings)])];
+  const all = [...new Set(texts)];
   const encoded = new Map<string, EncodedText>();
-  for (const [i, caption] of all.entries()) {
+  for (const [i, text] of all.entries()) {
     signal?.throwIfAborted();
-    encoded.set(caption, await encoder.text(caption));
+    encoded.set(text, await encoder.text(text));
     yield { type: "progress", phase: "captions", done: i + 1, total: all.length };
   }
   return encoded;

@@ -22,67 +22,85 @@ export function previewTexts({
   return [...plain, ...plain.map((prompt) => insertTrigger(prompt, trigger ?? "").caption)];
 }
 
-export function createPreviewer(options: {
+interface PreviewerOptions {
   readonly painter: Painter;
   readonly paths: RunPaths;
   readonly settings: TrainSettings;
   readonly adapters: readonly AdapterSpec[];
-}): Previewer {
-  const { painter, paths, settings } = options;
-  const { trigger, previewPrompts } = settings;
-  const count = previewPrompts.length;
+}
+
+export function createPreviewer({ painter, paths, settings, adapters }: PreviewerOptions): Previewer {
+  const count = settings.previewPrompts.length;
   const texts = previewTexts(settings);
+  const columns = previewColumns(settings);
   /** The base model's pictures do not change during the run. */
   const baseTiles = new Map<number, Pixels>();
-  const triggers = trigger === null ? [0] : [0, 1];
-
-  const drawOne = (
-    text: number,
-    row: number,
-    adapters: readonly AdapterSpec[],
-    signal: AbortSignal | undefined,
-  ): Promise<Pixels> =>
-    painter.draw(
-      {
-        prompt: texts[text] ?? "",
-        negativePrompt: "",
-        seed: settings.seed + row,
-        steps: settings.previewSteps,
-        guidance: settings.previewGuidance,
-        sampler: "dpmpp_2m",
-        widthPx: settings.previewSizePx,
-        heightPx: settings.previewSizePx,
-        adapters,
-      },
-      signal,
-    );
-
   return {
     async *draw(step, signal) {
-      const total = count * triggers.length * 2;
+      const total = count * columns.length;
       let done = 0;
       const tiles: Pixels[][] = [];
       for (let row = 0; row < count; row++) {
         const line: Pixels[] = [];
-        for (const withTrigger of triggers) {
-          const text = row + withTrigger * count;
-          const before = baseTiles.get(text) ?? (await drawOne(text, row, [], signal));
-          baseTiles.set(text, before);
-          line.push(before, await drawOne(text, row, options.adapters, signal));
-          yield [(done += 2), total];
+        for (const { withAdapter, withTrigger } of columns) {
+          const text = withTrigger ? row + count : row;
+          const request = previewRequest(settings, texts[text] ?? "", row, withAdapter ? adapters : []);
+          const tile = (withAdapter ? undefined : baseTiles.get(text)) ?? (await painter.draw(request, signal));
+          if (!withAdapter) baseTiles.set(text, tile);
+          line.push(tile);
+          yield [++done, total];
         }
         tiles.push(line);
       }
-      const columns = triggers.flatMap((withTrigger) => {
-        const suffix = trigger === null ? "" : withTrigger ? `, with "${trigger}"` : `, without "${trigger}"`;
-        return [`base${suffix}`, `with adapter${suffix}`];
-      });
-      const rows = previewPrompts.map((prompt) => removeTrigger(prompt, trigger));
-      const note = `Step ${step}. ${settings.previewSteps} steps of DPM++ 2M Karras, guidance ${settings.previewGuidance}, seeds from ${settings.seed}.`;
       const path = join(paths.samples, `${stepName(step)}.png`);
-      await writePng(path, await renderSheet({ title: `${settings.name}, step ${step}`, columns, rows, tiles, note }));
+      const labels = columns.map(({ label }) => label);
+      await writePng(path, await renderSheet({ ...describeSheet(settings, step), columns: labels, tiles }));
       return path;
     },
+  };
+}
+
+interface Column {
+  readonly label: string;
+  readonly withAdapter: boolean;
+  readonly withTrigger: boolean;
+}
+
+/** Base and adapter side by side, first without the trigger word. */
+function previewColumns({ trigger }: TrainSettings): readonly Column[] {
+  return (trigger === null ? [false] : [false, true]).flatMap((withTrigger) => {
+    const suffix = trigger === null ? "" : `, ${withTrigger ? "with" : "without"} "${trigger}"`;
+    return [
+      { label: `base${suffix}`, withAdapter: false, withTrigger },
+      { label: `with adapter${suffix}`, withAdapter: true, withTrigger },
+    ];
+  });
+}
+
+function previewRequest(
+  settings: TrainSettings,
+  prompt: string,
+  row: number,
+  adapters: readonly AdapterSpec[],
+): Parameters<Painter["draw"]>[0] {
+  return {
+    prompt,
+    negativePrompt: "",
+    seed: settings.seed + row,
+    steps: settings.previewSteps,
+    guidance: settings.previewGuidance,
+    sampler: "dpmpp_2m",
+    widthPx: settings.previewSizePx,
+    heightPx: settings.previewSizePx,
+    adapters,
+  };
+}
+
+function describeSheet({ name, seed, trigger, previewPrompts, previewSteps, previewGuidance }: TrainSettings, step: number) {
+  return {
+    title: `${name}, step ${step}`,
+    rows: previewPrompts.map((prompt) => removeTrigger(prompt, trigger)),
+    note: `Step ${step}. ${previewSteps} steps of DPM++ 2M Karras, guidance ${previewGuidance}, seeds from ${seed}.`,
   };
 }
 

@@ -34,6 +34,11 @@ export function stepName(step: number): string {
   return `step-${String(step).padStart(6, "0")}`;
 }
 
+/** The folder of a step's checkpoint. */
+export function checkpointPath(paths: RunPaths, step: number): string {
+  return join(paths.checkpoints, stepName(step));
+}
+
 /**
  * Makes the folders and writes the plan.
  *

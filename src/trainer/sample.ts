@@ -10,10 +10,10 @@ import { karrasSigmas, modelSigmas } from "../diffusion/samplers/sigmas.ts";
 import type { Executable } from "../engines/engine.ts";
 import { UserError } from "../errors.ts";
 import { type Pixels, tensorToPixels } from "../formats/images.ts";
-import type { Graph } from "../graph/graph.ts";
 import { type AdapterSpec, addAdapters } from "../lora/inject.ts";
 import { buildDenoiser } from "./denoiser.ts";
 import { type EncodedText, requireFloats, textFeeds, tokenise } from "./encode.ts";
+import { createExecutables } from "./executables.ts";
 import { join } from "./feeds.ts";
 import type { WeightStore } from "./weights.ts";
 
@@ -47,17 +47,11 @@ export function createPainter(options: {
   readonly encodeText?: (prompt: string) => Promise<EncodedText>;
 }): Painter {
   const { base, weights } = options;
-  const executables = new Map<string, Promise<Executable>>();
-  const compileOnce = (name: string, build: () => Graph): Promise<Executable> => {
-    const known = executables.get(name) ?? weights.compile(build(), name);
-    executables.set(name, known);
-    return known;
-  };
-
+  const executables = createExecutables(weights);
   const encode = async (prompt: string, adapters: readonly AdapterSpec[]): Promise<EncodedText> => {
     const own = adapters.filter(({ path }) => path.startsWith("text_encoder"));
     if (own.length === 0 && options.encodeText) return options.encodeText(prompt);
-    const run = await compileOnce(`text encoders${keyOf(own)}`, () => addAdapters(buildTextEncoding(base, 1), own));
+    const run = await executables.get(`text encoders${keyOf(own)}`, () => addAdapters(buildTextEncoding(base, 1), own));
     const { textEmbeddings, pooled } = await run.run(textFeeds(base, tokenise(base, prompt)));
     return {
       textEmbeddings: requireFloats(textEmbeddings, "textEmbeddings"),
@@ -76,20 +70,17 @@ export function createPainter(options: {
       if (guidance !== 1) texts.push(await encodeNegative(request.negativePrompt, adapters));
       const own = adapters.filter(({ path }) => path.startsWith("unet."));
       const shape = { batch: texts.length, ...size };
-      const unet = await compileOnce(`denoiser ${widthPx}x${heightPx} x${shape.batch}${keyOf(own)}`, () =>
+      const unet = await executables.get(`denoiser ${widthPx}x${heightPx} x${shape.batch}${keyOf(own)}`, () =>
         buildDenoiser(base, { shape, adapters: own, text: "embeddings" }),
       );
       const latents = await denoise(base, unet, texts, request, signal);
-      const decoder = await compileOnce(`vae decoder ${widthPx}x${heightPx}`, () =>
+      const decoder = await executables.get(`vae decoder ${widthPx}x${heightPx}`, () =>
         buildVaeDecoding(base, 1, size.height, size.width),
       );
       const { pixels } = await decoder.run({ latents });
       return tensorToPixels(requireFloats(pixels, "pixels"), heightPx, widthPx);
     },
-    async dispose() {
-      for (const executable of executables.values()) await (await executable).dispose();
-      executables.clear();
-    },
+    dispose: () => executables.dispose(),
   };
 }
 

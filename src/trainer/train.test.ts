@@ -61,6 +61,25 @@ test("events.jsonl holds what was told, one event a line, without progress", asy
   expect(Object.keys(step ?? {})).toEqual(["type", "step", "epoch", "loss", "lr", "gradNorm", "durationMs", "memoryBytes"]);
 });
 
+test("a validation tells step, losses, the base's losses and their ratio, and nothing else", () => {
+  const [first, ...others] = whole.events.filter((event) => event.type === "validation");
+  expect(others).toHaveLength(2);
+  if (first?.type !== "validation") return;
+  for (const event of [first, ...others]) {
+    if (event.type !== "validation") continue;
+    expect(Object.keys(event)).toEqual(["type", "step", "train", "heldOut", "base", "ratio"]);
+    expect(event.base).toEqual({ train: first.train, heldOut: first.heldOut });
+    expect(event.ratio).toBe((event.heldOut ?? NaN) / (first.heldOut ?? NaN));
+  }
+});
+
+test("the result is the chosen checkpoint's adapter, byte for byte", async () => {
+  const done = whole.events.at(-1);
+  const step = done?.type === "done" ? done.step : 0;
+  const adapter = await fileOf(whole.plan, "checkpoints", `step-00000${step}`, "adapter.safetensors");
+  expect(adapter.equals(await fileOf(whole.plan, "whole.safetensors"))).toBe(true);
+});
+
 test("a finished run folder holds the plan, two complete checkpoints, the adapter and the report, and nothing half-written", async () => {
   const names = await readdir(whole.plan.runFolder.value, { recursive: true });
   const inside = ["adapter.safetensors", "optimizer.safetensors", "state.json"];
@@ -290,6 +309,63 @@ test("text encoders are trained when they have a rate", async () => {
   expect(events.filter(({ type }) => type === "sample")).toHaveLength(1);
   const { tensors } = await openSafetensors(join(plan.runFolder.value, "with-text.safetensors"));
   expect([...tensors.keys()]).toContain("lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_up.weight");
+});
+
+/** The metadata of a run's result, and the parameters of its last checkpoint. */
+async function readRun(plan: TrainPlan, last: string) {
+  const { metadata } = await openSafetensors(join(plan.runFolder.value, `${plan.name.value}.safetensors`));
+  const file = await openSafetensors(join(plan.runFolder.value, "checkpoints", last, "optimizer.safetensors"));
+  /** The largest number in the `up` matrices of a component. */
+  const largestUp = async (component: string): Promise<number> => {
+    const names = [...file.tensors.keys()].filter((name) => name.startsWith(`adapter.${component}.`) && name.endsWith(".up"));
+    const tensors = await Promise.all(names.map((name) => readTensor(file, name)));
+    return Math.max(...tensors.flatMap((data) => [...data].map(Math.abs)));
+  };
+  return { metadata, largestUp };
+}
+
+test("each text encoder is trained at its own rate, and the file tells both", async () => {
+  const rates = { learningRate: 1e-3, textEncoderLearningRate: 1e-4, textEncoder2LearningRate: 3e-4 };
+  const plan = await toy.plan("two-rates", { steps: 1, ...rates });
+  await collect(train(plan, toyOptions));
+  const { metadata, largestUp } = await readRun(plan, "step-000001");
+  // AdamW's first step moves every weight by the rate, and `up` starts at zero.
+  expect((await largestUp("unet")) / 1e-3).toBeCloseTo(1, 1);
+  expect((await largestUp("text_encoder")) / 1e-4).toBeCloseTo(1, 1);
+  expect((await largestUp("text_encoder_2")) / 3e-4).toBeCloseTo(1, 1);
+  expect(metadata.ss_text_encoder_lr).toBe("[0.0001, 0.0003]");
+});
+
+test("a text encoder with a rate of 0 gets no adapter while the other is trained", async () => {
+  const plan = await toy.plan("second-only", { steps: 1, textEncoderLearningRate: 0, textEncoder2LearningRate: 1e-4 });
+  await collect(train(plan, toyOptions));
+  const { tensors, metadata } = await openSafetensors(join(plan.runFolder.value, "second-only.safetensors"));
+  const components = new Set([...tensors.keys()].map((name) => name.split("_").slice(0, 2).join("_")));
+  expect([...components].sort()).toEqual(["lora_te2", "lora_unet"]);
+  expect(metadata.ss_text_encoder_lr).toBe("[0, 0.0001]");
+});
+
+test("only the newest two checkpoints keep the optimizer's state, and an older one is not gone on from", async () => {
+  const plan = await toy.plan("thinned", { checkpointEvery: 1, validateEvery: 0 });
+  await collect(train(plan, toyOptions));
+  const checkpoints = join(plan.runFolder.value, "checkpoints");
+  const adapterAlone = ["adapter.safetensors", "state.json"];
+  const complete = ["adapter.safetensors", "optimizer.safetensors", "state.json"];
+  const found = await Promise.all(
+    [1, 2, 3, 4].map(async (step) => (await readdir(join(checkpoints, `step-00000${step}`))).sort()),
+  );
+  expect(found).toEqual([adapterAlone, adapterAlone, complete, complete]);
+
+  const last = await fileOf(plan, "checkpoints", "step-000004", "optimizer.safetensors");
+  await rm(join(checkpoints, "step-000004"), { recursive: true });
+  expect(stepsOf(await collect(resumeTraining(plan.runFolder.value, toyOptions)))).toEqual([4]);
+  expect(last.equals(await fileOf(plan, "checkpoints", "step-000004", "optimizer.safetensors"))).toBe(true);
+
+  for (const step of ["step-000003", "step-000004"]) await rm(join(checkpoints, step), { recursive: true });
+  await expect(collect(resumeTraining(plan.runFolder.value, toyOptions))).rejects.toMatchObject({
+    message: expect.stringMatching(/cannot go on from .*step-000002: it holds the adapter, but not/) as string,
+    fix: expect.stringMatching(/--continue-from .*adapter\.safetensors$/) as string,
+  });
 });
 
 test("a base of the SD 1.5 kind is trained, with its preview sheet", async () => {

@@ -1,5 +1,8 @@
 /** A training run, told as events: prepare, step, measure, show, save; and going on where a stopped run stood. */
+import { createReadStream } from "node:fs";
+import { join } from "node:path";
 import { UserError } from "../errors.ts";
+import { writeFileAtomically } from "../formats/atomic.ts";
 import type { TrainPlan } from "../planner/plan.ts";
 import { writeTrainedAdapter } from "./adapter-file.ts";
 import {
@@ -8,18 +11,18 @@ import {
   NonFiniteError,
   readCheckpoint,
   type RunState,
-  type StateTensor,
+  thinCheckpoints,
   writeCheckpoint,
 } from "./checkpoint.ts";
 import { chooseStep } from "./choose.ts";
 import type { TrainEvent, Validation } from "./events.ts";
-import type { Sample } from "./feeds.ts";
 import { rateFactor } from "./learning-rate.ts";
-import type { StepDraw } from "./order.ts";
 import type { Previewer } from "./preview.ts";
 import { prepareRun, type PreparedRun, type TrainOptions } from "./prepare.ts";
 import { writeReport } from "./report.ts";
+import { failedEvent, startEvent } from "./run-events.ts";
 import {
+  checkpointPath,
   createRun,
   type EventLog,
   listCheckpoints,
@@ -33,7 +36,7 @@ import {
   runPaths,
   stepName,
 } from "./run-folder.ts";
-import { join } from "node:path";
+import { compileStep, takeStep } from "./take-step.ts";
 
 /**
  * Carries out a plan. The last event is `done`, `stopped` (asked to by the signal; saved) or `failed` (the loss is no number).
@@ -110,8 +113,22 @@ async function* steps(
   from: Checkpoint | undefined,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<TrainEvent, void> {
-  const { settings, network, paths } = run;
-  let state: RunState = from?.state ?? {
+  let state = yield* begin(run, from);
+  while (state.step < run.settings.steps) {
+    if (signal?.aborted) {
+      yield* stop(run, log, state);
+      return;
+    }
+    const next = yield* advance(run, log, state, signal);
+    if (!next) return;
+    state = next;
+  }
+  yield await finish(run, state);
+}
+
+/** Puts the network in its state and tells of the run; a new run measures the base. */
+async function* begin(run: PreparedRun, from: Checkpoint | undefined): AsyncGenerator<TrainEvent, RunState> {
+  const state: RunState = from?.state ?? {
     version: 1,
     step: 0,
     eventsBytes: 0,
@@ -120,128 +137,60 @@ async function* steps(
     validations: [],
     sheets: [],
   };
-  if (from) yield { type: "checkpoint", step: state.step, path: checkpointPath(paths, state.step) };
+  if (from) yield { type: "checkpoint", step: state.step, path: checkpointPath(run.paths, state.step) };
   yield startEvent(run, state.step);
   for (const message of state.step === 0 ? run.notes : []) yield { type: "warning", message };
-  await network.load(from?.tensors ?? new Map());
-  if (state.baseLosses === null) {
+  await run.network.load(from?.tensors ?? new Map());
+  if (state.baseLosses !== null) return state;
+  const measured = await validate(run, state);
+  const failure = findBrokenBase(measured);
+  if (failure) throw failure;
+  yield* lastValidation(measured);
+  return measured;
+}
+
+/** One step, and the measuring, showing and saving that is due after it. @returns undefined when the run has failed, which it tells */
+async function* advance(
+  run: PreparedRun,
+  log: EventLog,
+  before: RunState,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<TrainEvent, RunState | undefined> {
+  const { settings } = run;
+  const step = before.step + 1;
+  const draw = run.order(step - 1);
+  yield* compileStep(run, draw);
+  const startedAt = performance.now();
+  const { loss, gradNorm } = await takeStep(run, step, draw);
+  if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
+    const what = Number.isFinite(loss) ? "gradient" : "loss";
+    yield await failedEvent(run, step, draw, `The ${what} of step ${step} is not a number`);
+    return undefined;
+  }
+  const lr = settings.learningRate * rateFactor(step, settings);
+  const durationMs = Math.round(performance.now() - startedAt);
+  yield { type: "step", step, epoch: draw.epoch, loss, lr, gradNorm, durationMs, memoryBytes: process.memoryUsage.rss() };
+
+  let state: RunState = { ...before, step };
+  const isLast = step === settings.steps;
+  if (isLast || isDue(step, settings.validateEvery)) {
     state = await validate(run, state);
-    const failure = findBrokenBase(state);
-    if (failure) throw failure;
     yield* lastValidation(state);
   }
-
-  while (state.step < settings.steps) {
-    if (signal?.aborted) {
-      yield* stop(run, log, state);
-      return;
-    }
-    const step = state.step + 1;
-    const draw = run.order(step - 1);
-    yield* compile(run, draw);
-    const startedAt = performance.now();
-    const { loss, gradNorm } = await takeStep(run, step, draw);
-    if (!Number.isFinite(loss) || !Number.isFinite(gradNorm)) {
-      yield await failedEvent(
-        run,
-        step,
-        draw,
-        `The ${Number.isFinite(loss) ? "gradient" : "loss"} of step ${step} is not a number`,
-      );
-      return;
-    }
-    const lr = settings.learningRate * rateFactor(step, settings);
-    const durationMs = Math.round(performance.now() - startedAt);
-    yield { type: "step", step, epoch: draw.epoch, loss, lr, gradNorm, durationMs, memoryBytes: process.memoryUsage.rss() };
-    state = { ...state, step };
-
-    const isLast = step === settings.steps;
-    if (isLast || isDue(step, settings.validateEvery)) {
-      state = await validate(run, state);
-      yield* lastValidation(state);
-    }
-    if (run.previewer && (isLast || isDue(step, settings.previewEvery))) state = yield* preview(run.previewer, state, signal);
-    if (isLast || isDue(step, settings.checkpointEvery)) {
-      try {
-        yield await save(run, log, state);
-      } catch (error) {
-        if (!(error instanceof NonFiniteError)) throw error;
-        yield await failedEvent(run, step, draw, `After step ${step} the weights are not numbers: ${error.message}`);
-        return;
-      }
-    }
+  if (run.previewer && (isLast || isDue(step, settings.previewEvery))) state = yield* preview(run.previewer, state, signal);
+  if (!isLast && !isDue(step, settings.checkpointEvery)) return state;
+  try {
+    yield await save(run, log, state);
+  } catch (error) {
+    if (!(error instanceof NonFiniteError)) throw error;
+    yield await failedEvent(run, step, draw, `After step ${step} the weights are not numbers: ${error.message}`);
+    return undefined;
   }
-  yield await finish(run, state);
+  return state;
 }
 
 function isDue(step: number, every: number): boolean {
   return every > 0 && step % every === 0;
-}
-
-function checkpointPath(paths: RunPaths, step: number): string {
-  return join(paths.checkpoints, stepName(step));
-}
-
-function startEvent(run: PreparedRun, step: number): TrainEvent {
-  const { settings, network, engine } = run;
-  const { pictures, buckets } = run.run;
-  return {
-    type: "start",
-    name: settings.name,
-    runFolder: run.paths.folder,
-    step,
-    steps: settings.steps,
-    pictures: pictures.length,
-    heldOut: pictures.filter(({ isHeldOut }) => isHeldOut).map(({ item }) => item.name),
-    buckets: buckets.map((bucket, i) => ({
-      ...bucket,
-      pictures: pictures.filter(({ bucketIndex }) => bucketIndex === i).length,
-    })),
-    layers: network.targets.length,
-    trainedParameters: network.parameterCount,
-    device: engine.profile.name,
-  };
-}
-
-/** Height and width of a draw's latents. */
-function latentSize({ run, base }: PreparedRun, draw: StepDraw): readonly [height: number, width: number] {
-  const bucket = run.buckets[draw.bucket];
-  if (!bucket) throw new Error(`train: there is no bucket ${draw.bucket}`);
-  return [bucket.heightPx / base.pixelsPerLatent, bucket.widthPx / base.pixelsPerLatent];
-}
-
-/** Compiles the step for the draw's bucket when it is the first of it. */
-async function* compile(run: PreparedRun, draw: StepDraw): AsyncGenerator<TrainEvent, void> {
-  const { network } = run;
-  const [height, width] = latentSize(run, draw);
-  if (network.isCompiled({ height, width })) return;
-  yield { type: "progress", phase: "compile", done: 0, total: 1 };
-  await network.compile({ height, width });
-  yield { type: "progress", phase: "compile", done: 1, total: 1 };
-}
-
-/** One optimizer step over the draw's pictures. */
-async function takeStep(run: PreparedRun, step: number, draw: StepDraw): Promise<{ loss: number; gradNorm: number }> {
-  const { settings, feeds } = run;
-  const size = latentSize(run, draw);
-  const samples = drawnPictures(run, draw).map((index, i): Sample => {
-    const picture = run.encoded(index, feeds.isFlipped(step, i));
-    const caption = feeds.isDropped(step, i) ? "" : (run.run.pictures[index]?.caption ?? "");
-    return { picture, caption, noise: feeds.noise(step, i, size), timestep: feeds.timestep(step, i) };
-  });
-  const microsteps = Array.from({ length: settings.accumulation }, (_, i) =>
-    feeds.batch(samples.slice(i * settings.batch, (i + 1) * settings.batch)),
-  );
-  return run.network.step(step, { height: size[0], width: size[1] }, microsteps);
-}
-
-/** Indices among all pictures of the run. */
-function drawnPictures(run: PreparedRun, { bucket, draws }: StepDraw): readonly number[] {
-  return draws.map(({ item }) => {
-    const index = run.members[bucket]?.[item];
-    if (index === undefined) throw new Error(`train: bucket ${bucket} has no picture ${item}`);
-    return index;
-  });
 }
 
 async function validate(run: PreparedRun, state: RunState): Promise<RunState> {
@@ -293,19 +242,12 @@ async function save(run: PreparedRun, log: EventLog, state: RunState): Promise<T
   const tensors = await run.network.read();
   const eventsBytes = await log.flush();
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+  const { epoch } = run.order(Math.max(0, state.step - 1));
   const path = await writeCheckpoint(run.paths, { ...state, eventsBytes }, tensors, (file) =>
-    writeAdapterOf(run, file, byName, state.step),
+    writeTrainedAdapter(file, run.facts, byName, state.step, epoch),
   );
+  await thinCheckpoints(run.paths);
   return { type: "checkpoint", step: state.step, path };
-}
-
-function writeAdapterOf(
-  run: PreparedRun,
-  file: string,
-  tensors: ReadonlyMap<string, StateTensor>,
-  step: number,
-): Promise<void> {
-  return writeTrainedAdapter(file, run.facts, tensors, step, run.order(Math.max(0, step - 1)).epoch);
 }
 
 async function* stop(run: PreparedRun, log: EventLog, state: RunState): AsyncGenerator<TrainEvent, void> {
@@ -315,28 +257,7 @@ async function* stop(run: PreparedRun, log: EventLog, state: RunState): AsyncGen
   yield { type: "stopped", step: state.step, runFolder: paths.folder, checkpoint };
 }
 
-/** The state on the engine is lost; the last checkpoint on disk is what counts. */
-async function failedEvent(run: PreparedRun, step: number, draw: StepDraw, what: string): Promise<TrainEvent> {
-  const { settings, paths } = run;
-  const pictures = [...new Set(drawnPictures(run, draw).map((index) => run.run.pictures[index]?.item.name ?? ""))];
-  const good = (await listCheckpoints(paths)).at(-1);
-  const checkpoint = good === undefined ? null : checkpointPath(paths, good);
-  const kept =
-    checkpoint === null
-      ? "No checkpoint was made yet."
-      : `The last good checkpoint is ${checkpoint}; its adapter.safetensors can be used.`;
-  const lower = Number((settings.learningRate / 3).toPrecision(2));
-  return {
-    type: "failed",
-    step,
-    message: `${what}. Pictures in the batch: ${pictures.join(", ")}. ${kept}`,
-    fix: `Start again with a lower learning rate (${lower} instead of ${settings.learningRate}); if it fails at the same pictures, look at them and their captions.`,
-    pictures,
-    checkpoint,
-  };
-}
-
-/** Chooses the best checkpoint, writes it as the result, and the report. */
+/** Chooses the best checkpoint, makes its adapter the result, and writes the report. */
 async function finish(run: PreparedRun, state: RunState): Promise<TrainEvent> {
   const { paths, plan, settings } = run;
   // Only the planned ones, so that a run that was stopped in between ends as one that was not.
@@ -344,8 +265,10 @@ async function finish(run: PreparedRun, state: RunState): Promise<TrainEvent> {
     (step) => step === settings.steps || isDue(step, settings.checkpointEvery),
   );
   const choice = chooseStep(planned, state.validations);
-  const { tensors } = await readCheckpoint(paths, choice.step);
-  await writeAdapterOf(run, paths.result, tensors, choice.step);
+  const adapter = createReadStream(join(checkpointPath(paths, choice.step), "adapter.safetensors"));
+  await writeFileAtomically(paths.result, async (write) => {
+    for await (const bytes of adapter as AsyncIterable<Buffer>) await write(bytes);
+  });
   const events = await readEvents(paths.events);
   const losses = events.flatMap((event) => (event.type === "step" ? [{ step: event.step, loss: event.loss }] : []));
   const sheets = state.sheets.map(({ step, path }) => ({ step, path: join(paths.folder, path) }));

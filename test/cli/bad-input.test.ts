@@ -170,6 +170,23 @@ describe("settings are refused", () => {
     expect(await refusal(2, ...train("pictures", "--resolution", "33"))).toMatch(/^Resolution 33 is not a multiple of \d+\./);
   });
 
+  test.each([
+    ["--held-out", "0.9", "heldOutFraction cannot be 0.9.\nFix: Give a number from 0 to 0.5."],
+    ["--noise-offset", "-1", "noiseOffset cannot be -1.\nFix: Give a number from 0 to 1."],
+    ["--caption-dropout", "2", "captionDropout cannot be 2.\nFix: Give a number from 0 to 1."],
+    ["--min-snr-gamma", "-5", "minSnrGamma cannot be -5.\nFix: Give a number from 0 to 1000000."],
+    ["--checkpoint-every", "0", "checkpointEvery cannot be 0.\nFix: Give a whole number from 1 to 10000000."],
+    ["--warmup", "-1", "warmupSteps cannot be -1.\nFix: Give a whole number from 0 to 10000000."],
+    ["--schedule", "linear", '--schedule cannot be "linear".\nFix: It can be: constant, cosine.'],
+    [
+      "--text-encoder-2-learning-rate",
+      "0.0001",
+      "base has one text encoder: there is no second one to give a learning rate.\nFix: Leave --text-encoder-2-learning-rate out.",
+    ],
+  ])("when %s is %s", async (option, value, message) => {
+    expect(await refusal(2, ...train("pictures", option, value))).toBe(message);
+  });
+
   test("when a picture's size does not suit the base", async () => {
     const args = ["sample", "--base", inside("base"), "--prompt", "a", "--out", inside("a.png"), "--width", "33"];
     expect(await refusal(2, ...args)).toMatch(/^A picture of 33 x 32 px cannot be drawn with this base\./);

@@ -16,7 +16,7 @@ export type LowerRule<K extends OpName> = (
 ) => OnnxName | readonly OnnxName[];
 
 /** Input `i` of a node; the operator's grammar says that it is there. */
-export function nth(inputs: readonly OnnxName[], i: number): OnnxName {
+function nth(inputs: readonly OnnxName[], i: number): OnnxName {
   const name = inputs[i];
   if (name === undefined) throw new Error(`internal: ort: input ${i} of ${inputs.length} asked for`);
   return name;
@@ -55,7 +55,7 @@ function scatterAdd(model: ModelBuilder, inputs: readonly OnnxName[], node: Node
   return model.node("Reshape", [sum, model.int64s(node.outputs[0].shape)]);
 }
 
-export const lowerRules: { readonly [K in OpName]: LowerRule<K> | "decomposed" } = {
+const lowerRules: { readonly [K in OpName]: LowerRule<K> | "decomposed" } = {
   // The names under which `lowerGraph` declares them.
   Input: (_, __, { attrs }) => inputName(attrs.kind, attrs.name),
   Constant: (model, _, { attrs, outputs }) => model.constant(attrs.data, attrs.shape, computedDtype(outputs[0])),
@@ -166,7 +166,7 @@ export interface LoweredModel {
 }
 
 /** The graph that this engine runs, node for node and in its order. What was prepared already stays as it is. */
-export function prepareGraph(graph: Graph): Graph {
+function prepareGraph(graph: Graph): Graph {
   return removeDeadCode(decompose(graph, kept));
 }
 

@@ -1,0 +1,142 @@
+/** The options of gesso train, and what they tell the planner; which values can be had is the planner's to say. */
+import { loraTypes, targetSets, type UserChoices } from "../index.ts";
+import type { OptionTable, OptionValues } from "./command.ts";
+
+const schedules = ["constant", "cosine"] as const;
+
+const what = {
+  base: { kind: "text", value: "MODEL", about: "Base model: mini, or a folder in the diffusers layout.", default: "mini" },
+  type: { kind: "text", value: "KIND", about: "What to teach.", default: "concept", choices: loraTypes },
+  trigger: { kind: "text", value: "WORD", about: "Word that calls up what was learnt; put in front of captions that lack it." },
+  name: {
+    kind: "text",
+    value: "NAME",
+    about: "Name of the run and of its result.",
+    default: "the trigger word, or the dataset's name",
+  },
+  out: { kind: "text", value: "DIR", about: "Folder that the run's own folder is made in.", default: "runs" },
+  "skip-broken": { kind: "switch", about: "Leave pictures out that cannot be used, instead of stopping." },
+  flip: { kind: "switch", about: "Show every picture mirrored too, half of the time." },
+} as const satisfies OptionTable;
+
+const howLong = {
+  steps: { kind: "integer", value: "N", about: "Training steps.", default: "by the number of pictures", min: 1 },
+  batch: { kind: "integer", value: "N", about: "Pictures at once.", min: 1 },
+  accumulate: { kind: "integer", value: "N", about: "Batches in a step.", default: "1", min: 1 },
+  "checkpoint-every": { kind: "integer", value: "N", about: "Steps between checkpoints.", default: "a tenth of them" },
+  "validate-every": {
+    kind: "integer",
+    value: "N",
+    about: "Steps between measurements of the loss; 0 measures at the end.",
+    default: "a tenth of them",
+  },
+  "preview-every": { kind: "integer", value: "N", about: "Steps between preview sheets; 0 draws one at the end." },
+  "held-out": { kind: "number", value: "SHARE", about: "Pictures that are only measured on: 0 to 0.5.", default: "0.12" },
+} as const satisfies OptionTable;
+
+const adapter = {
+  rank: {
+    kind: "integer",
+    value: "N",
+    about: "Size of the adapter: more holds more detail, and learns by heart sooner.",
+    min: 1,
+  },
+  alpha: { kind: "number", value: "N", about: "Strength: the adapter acts with alpha / rank." },
+  targets: { kind: "text", value: "SET", about: "Layers that get an adapter.", default: "attention+ff", choices: targetSets },
+  "continue-from": { kind: "text", value: "FILE", about: "Adapter file to go on from, in a new run." },
+} as const satisfies OptionTable;
+
+const advanced = {
+  seed: { kind: "integer", value: "N", about: "The same seed gives the same run.", default: "42", min: 0 },
+  resolution: {
+    kind: "integer",
+    value: "PX",
+    about: "Side of the square that pictures are scaled to in area.",
+    default: "the base's own",
+    min: 8,
+  },
+  "learning-rate": { kind: "number", value: "X", about: "Of the UNet's adapter.", default: "by base, kind and batch", min: 0 },
+  "text-encoder-learning-rate": {
+    kind: "number",
+    value: "X",
+    about: "Of the text encoders' adapters; 0 leaves them alone.",
+    min: 0,
+  },
+  "text-encoder-2-learning-rate": {
+    kind: "number",
+    value: "X",
+    about: "Of the second text encoder's, where it is to differ.",
+    default: "the first's",
+  },
+  schedule: { kind: "text", value: "KIND", about: "How the learning rate goes on.", choices: schedules },
+  warmup: { kind: "integer", value: "STEPS", about: "Steps over which the learning rate rises from 0." },
+  "max-grad-norm": {
+    kind: "number",
+    value: "X",
+    about: "Longest gradient; longer ones are shortened. 0 is no limit.",
+    default: "1",
+  },
+  "min-snr-gamma": {
+    kind: "number",
+    value: "X",
+    about: "Limit on the weight of steps with little noise; 0 is none.",
+    default: "5",
+  },
+  "noise-offset": { kind: "number", value: "X", about: "Makes very dark and bright pictures easier; up to 0.1.", default: "0" },
+  "caption-dropout": { kind: "number", value: "SHARE", about: "How often a caption is left empty: 0 to 1." },
+} as const satisfies OptionTable;
+
+const running = {
+  engine: { kind: "text", value: "NAME", about: "What computes.", default: "auto: ort, the CPU", choices: ["auto", "ort"] },
+  resume: { kind: "text", value: "DIR", about: "Go on with the stopped run in this folder, exactly where it stood." },
+  json: { kind: "switch", about: "Print events as JSON, one a line, and nothing else." },
+} as const satisfies OptionTable;
+
+export const trainOptions = { ...what, ...howLong, ...adapter, ...advanced, ...running } as const;
+
+/** Help's headings, by the option that each stands above. */
+export const trainHeadings: Readonly<Partial<Record<keyof typeof trainOptions, string>>> = {
+  base: "What to learn",
+  steps: "How long, and how often to look",
+  rank: "The adapter",
+  seed: "Advanced",
+  engine: "Running",
+};
+
+export type TrainOptions = OptionValues<typeof trainOptions>;
+
+/** The options that are settings of the plan as they stand. */
+export function readSettings(options: TrainOptions): Partial<UserChoices> {
+  return {
+    trigger: options.trigger,
+    skipBroken: options["skip-broken"],
+    flip: options.flip,
+    steps: options.steps,
+    batch: options.batch,
+    accumulation: options.accumulate,
+    checkpointEvery: options["checkpoint-every"],
+    validateEvery: options["validate-every"],
+    previewEvery: options["preview-every"],
+    heldOutFraction: options["held-out"],
+    targets: optionalOneOf(options.targets, targetSets),
+    seed: options.seed,
+    resolutionPx: options.resolution,
+    learningRate: options["learning-rate"],
+    textEncoderLearningRate: options["text-encoder-learning-rate"],
+    textEncoder2LearningRate: options["text-encoder-2-learning-rate"],
+    schedule: optionalOneOf(options.schedule, schedules),
+    warmupSteps: options.warmup,
+    maxGradNorm: options["max-grad-norm"],
+    minSnrGamma: options["min-snr-gamma"],
+    noiseOffset: options["noise-offset"],
+    captionDropout: options["caption-dropout"],
+  };
+}
+
+/** The option table has checked the text already; this tells the compiler so. */
+export function optionalOneOf<T extends string>(text: string | undefined, allowed: readonly T[]): T | undefined {
+  if (text === undefined) return undefined;
+  const found = allowed.find((value) => value === text);
+  if (found === undefined) throw new Error(`train: one of ${allowed.join(", ")} needed, got ${text}`);
+  return found;
+}
