@@ -15,7 +15,7 @@ import type { Folders } from "./train-vae.ts";
 import { decoderParameters, vaeParameters } from "./vae-step.ts";
 
 /** File of each component's weights, as diffusers and transformers name it. */
-const weightFiles = {
+export const weightFiles = {
   unet: "diffusion_pytorch_model.safetensors",
   vae: "diffusion_pytorch_model.safetensors",
   text_encoder: "model.safetensors",

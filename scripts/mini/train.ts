@@ -6,12 +6,14 @@ import { createOrtEngine } from "../../src/engines/ort/engine.ts";
 import { trainDenoiser } from "./train-denoiser.ts";
 import { trainDecoder, trainVae } from "./train-vae.ts";
 import { exportMini } from "./export.ts";
+import { seedState } from "./seed-state.ts";
 
 const help = `Trains the bundled base model mini from its pictures. Takes hours on a CPU; stop it with Ctrl-C and run it again to go on.
 
 Usage: npm run mini:train -- [options]
   --data DIR           the pictures of npm run mini:data      (default .cache/mini-data)
   --state DIR          where weights and optimizer are kept    (default .cache/mini-train)
+  --from DIR           start from an exported model, such as models/mini, instead of random weights
   --stage vae|denoiser|decoder|export|all                      (default all)
   --vae-steps N        steps of the autoencoder                (default 6000)
   --denoiser-steps N   steps of denoiser and text encoders     (default 6000)
@@ -19,13 +21,15 @@ Usage: npm run mini:train -- [options]
   --threads N          threads of the engine                   (default: all)
   --help               show this
 
-Example: npm run mini:train -- --stage vae`;
+Examples: npm run mini:train -- --stage vae
+          npm run mini:train -- --from models/mini --stage denoiser --denoiser-steps 20000`;
 
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       data: { type: "string", default: ".cache/mini-data" },
       state: { type: "string", default: ".cache/mini-train" },
+      from: { type: "string" },
       stage: { type: "string", default: "all" },
       "vae-steps": { type: "string", default: "6000" },
       "denoiser-steps": { type: "string", default: "6000" },
@@ -39,6 +43,7 @@ async function main(): Promise<void> {
     return;
   }
   const folders = { data: path.resolve(values.data), state: path.resolve(values.state) };
+  if (values.from) await seedState(values.from, folders.state);
   const stages = values.stage === "all" ? ["vae", "denoiser", "decoder", "export"] : [values.stage];
   const engineOptions = values.threads ? { threads: Number(values.threads) } : {};
   const trainers = {
