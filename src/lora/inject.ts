@@ -65,7 +65,7 @@ function adapterBranch(node: Node, x: Value, weightShape: Shape, spec: AdapterSp
   const up = x.graph.buffer(names.up, shapes.up);
   const scale = (spec.weight ?? 1) * (spec.alpha / spec.rank);
   if (node.op !== "Conv2d") return matmul(mul(matmul(x, down, { transB: true }), scale), up, { transB: true });
-  const { stride, padding } = (node).attrs;
+  const { stride, padding } = node.attrs;
   return conv2d(mul(conv2d(x, down, undefined, { stride, padding }), scale), up);
 }
 

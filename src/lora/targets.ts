@@ -26,7 +26,7 @@ export function findWeightUse(
   if (!isLinear && node.op !== "Conv2d") return undefined;
   const weight = node.inputs[1];
   if (weight.node.op !== "Input" || weight.node.attrs.kind !== "buffer") return undefined;
-  const { name } = (weight.node).attrs;
+  const { name } = weight.node.attrs;
   if (!name.endsWith(".weight")) return undefined;
   return { weight, kind: isLinear ? "linear" : "conv", path: name.slice(0, -".weight".length) };
 }
