@@ -19,7 +19,7 @@ Usage: npm run mini:measure -- [options]
   --data DIR      the pictures of npm run mini:data (default .cache/mini-data)
   --prompts N     prompts of the training sets to draw (default 100)
   --steps N       sampling steps (default 20)
-  --cfg X         guidance (default 4)
+  --cfg X         guidance (default 5)
   --sheet FILE    also write a sheet of the first pictures
   --help          show this
 
@@ -40,7 +40,7 @@ async function main(): Promise<void> {
       data: { type: "string", default: ".cache/mini-data" },
       prompts: { type: "string", default: "100" },
       steps: { type: "string", default: "20" },
-      cfg: { type: "string", default: "4" },
+      cfg: { type: "string", default: "5" },
       sheet: { type: "string" },
       help: { type: "boolean", default: false },
     },
