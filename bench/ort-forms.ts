@@ -116,6 +116,18 @@ function windows(model: ModelBuilder, x: OnnxName, side: number, wrap: (part: On
   });
 }
 
+/** The nine windows of the whole batch: [B, C, H, W] -> [C, 9, B H W]. */
+function batchWindows(
+  model: ModelBuilder,
+  x: OnnxName,
+  { batch, channels, side }: Pick<ConvCase, "batch" | "channels" | "side">,
+): OnnxName {
+  const turned = model.node("Transpose", [x], { perm: [1, 0, 2, 3] });
+  const shape = model.int64s([channels, 1, batch * side * side]);
+  const parts = windows(model, turned, side, (part) => model.node("Reshape", [part, shape]));
+  return model.node("Concat", parts, { axis: 1 });
+}
+
 function convGradInput({ batch, channels, out, side }: ConvCase): Group {
   const area = side * side;
   return {
@@ -211,13 +223,7 @@ function convGradWeight({ batch, channels, out, side }: ConvCase): Group {
       {
         name: "one product over windows of the whole batch",
         build: (m, [x = "", ct = ""]) => {
-          const turned = m.node("Transpose", [x], { perm: [1, 0, 2, 3] });
-          const shape = m.int64s([channels, 1, batch * area]);
-          const columns = m.node(
-            "Concat",
-            windows(m, turned, side, (part) => m.node("Reshape", [part, shape])),
-            { axis: 1 },
-          );
+          const columns = batchWindows(m, x, { batch, channels, side });
           const cts = m.node("Transpose", [ct], { perm: [1, 0, 2, 3] });
           const rows = m.node("Reshape", [cts, m.int64s([out, batch * area])]);
           const product = fused(m, rows, m.node("Reshape", [columns, m.int64s([channels * 9, batch * area])]));
@@ -287,13 +293,7 @@ function convForward({ batch, channels, out, side }: ConvCase): Group {
       {
         name: "one product over windows of the whole batch",
         build: (m, [x = "", w = "", bias = ""]) => {
-          const turned = m.node("Transpose", [x], { perm: [1, 0, 2, 3] });
-          const shape = m.int64s([channels, 1, batch * area]);
-          const columns = m.node(
-            "Concat",
-            windows(m, turned, side, (part) => m.node("Reshape", [part, shape])),
-            { axis: 1 },
-          );
+          const columns = batchWindows(m, x, { batch, channels, side });
           const flat = m.node("Reshape", [columns, m.int64s([channels * 9, batch * area])]);
           const product = m.node("MatMul", [m.node("Reshape", [w, m.int64s([out, channels * 9])]), flat]);
           const split = m.node("Reshape", [product, m.int64s([out, batch, side, side])]);

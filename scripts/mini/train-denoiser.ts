@@ -2,7 +2,8 @@
 import { readFileSync } from "node:fs";
 import type { Engine, TensorData } from "../../src/engines/engine.ts";
 import { integers, normal } from "../../src/diffusion/philox.ts";
-import { parseSchedule } from "../../src/diffusion/schedule.ts";
+import { lossWeights } from "../../src/diffusion/loss.ts";
+import { addNoise, parseSchedule, target } from "../../src/diffusion/schedule.ts";
 import { parseClipTextConfig } from "../../src/models/clip/config.ts";
 import { createClipTokenizer, type ClipTokenizer } from "../../src/models/clip/tokenizer.ts";
 import { maxTokens, resolutionPx, schedulerConfig, textConfigs } from "./configs.ts";
@@ -55,31 +56,22 @@ export function parseTextConfigs({ vocabSize, bosId, eosId }: ClipTokenizer): Te
 }
 
 const schedule = parseSchedule(schedulerConfig);
+const weights = lossWeights(schedule, { kind: "minSnr", gamma: snrGamma });
 
 function denoiserFeeds(pictures: Pictures, latents: Latents, tokenizers: Tokenizers, step: number): Record<string, TensorData> {
   const rows = integers({ seed, purpose: "order", step }, batch, pictures.count);
   const captionKinds = integers({ seed, purpose: "dropout", step }, batch, 10);
   const timesteps = integers({ seed, purpose: "timestep", step }, batch, schedule.alphasCumprod.length);
   const noise = normal({ seed, purpose: "noise", step }, batch * latentSize);
-  const noisyLatents = new Float32Array(batch * latentSize);
-  const lossWeights = new Float32Array(batch);
-  for (let i = 0; i < batch; i++) {
-    const alpha = schedule.alphasCumprod[timesteps[i] ?? 0] ?? 1;
-    const snr = alpha / (1 - alpha);
-    lossWeights[i] = Math.min(snr, snrGamma) / snr;
-    const from = (rows[i] ?? 0) * latentSize;
-    for (let j = 0; j < latentSize; j++) {
-      const at = i * latentSize + j;
-      noisyLatents[at] = Math.sqrt(alpha) * (latents.values[from + j] ?? 0) + Math.sqrt(1 - alpha) * (noise[at] ?? 0);
-    }
-  }
+  const clean = new Float32Array(batch * latentSize);
+  rows.forEach((row, i) => clean.set(latents.values.subarray(row * latentSize, (row + 1) * latentSize), i * latentSize));
   const captions = Array.from(rows, (row, i) => captionOf(pictures.captions[row] ?? "", captionKinds[i] ?? 9));
   const timeIds = Float32Array.from({ length: batch * 6 }, (_, i) => (i % 6 === 2 || i % 6 === 3 ? 0 : resolutionPx));
   return {
-    noisyLatents,
-    target: noise,
+    noisyLatents: addNoise(schedule, clean, noise, timesteps),
+    target: target(schedule, clean, noise, timesteps),
     timesteps: Float32Array.from(timesteps),
-    lossWeights,
+    lossWeights: Float32Array.from(timesteps, (timestep) => weights[timestep] ?? 1),
     timeIds,
     ...textFeeds(captions, tokenizers),
   };

@@ -1,7 +1,7 @@
 /** Lowers a graph to an ONNX model: one rule per operator, and the order of the nodes kept. */
 import { decompose, decomposeRules, type Composite } from "../../graph/decompose.ts";
 import { removeDeadCode } from "../../graph/dead-code.ts";
-import type { Graph, NodeOf, Shape, Value } from "../../graph/graph.ts";
+import { sizeOf, type Graph, type NodeOf, type Value } from "../../graph/graph.ts";
 import type { OpName } from "../../graph/ops.ts";
 import type { AdamWStep } from "./adamw.ts";
 import { lowerConvGradInput, lowerConvGradWeight } from "./lower-conv.ts";
@@ -32,10 +32,6 @@ const reduction =
   (model: ModelBuilder, inputs: readonly OnnxName[], { attrs }: NodeOf<"ReduceSum" | "ReduceMax">): OnnxName =>
     model.node(op, [nth(inputs, 0), model.int64s(attrs.axes)], { keepdims: attrs.keepDims ? 1 : 0 });
 
-function product(sizes: Shape): number {
-  return sizes.reduce((a, b) => a * b, 1);
-}
-
 function computedDtype({ dtype, node }: Value): "float32" | "int32" {
   if (dtype === "float32" || dtype === "int32") return dtype;
   throw new Error(`ort: the CPU engine computes in float32 and int32, and ${node.op} gives ${dtype}\n  at ${node.scope}`);
@@ -45,8 +41,8 @@ function computedDtype({ dtype, node }: Value): "float32" | "int32" {
 function scatterAdd(model: ModelBuilder, inputs: readonly OnnxName[], node: NodeOf<"ScatterAdd">): OnnxName {
   const [updates, indices] = node.inputs;
   const rank = indices.shape.length;
-  const count = product(indices.shape);
-  const width = product(updates.shape.slice(rank));
+  const count = sizeOf(indices.shape);
+  const width = sizeOf(updates.shape.slice(rank));
   const flat = model.node("Reshape", [nth(inputs, 0), model.int64s([count, width])]);
   const column = model.node("Reshape", [nth(inputs, 1), model.int64s([count, 1])]);
   const rows = model.node("Expand", [column, model.int64s([count, width])]);
