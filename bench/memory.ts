@@ -3,14 +3,9 @@ import { execFile } from "node:child_process";
 import path from "node:path";
 import { promisify } from "node:util";
 import { byteSizeOf, type Graph, type Value } from "../src/graph/graph.ts";
-import type { OpName } from "../src/graph/ops.ts";
 import { rewrite } from "../src/graph/rewrite.ts";
-import { type LivenessOptions, measureLiveness } from "../src/graph/schedule.ts";
+import { measureLiveness } from "../src/graph/schedule.ts";
 import { formatMegabytes, row } from "./claim.ts";
-
-/** ONNX Runtime's kernels that write over their input when nothing else reads it, found by experiment on version 1.30. */
-const inPlace: ReadonlySet<OpName> = new Set(["Sigmoid", "Tanh", "Softmax"]);
-const liveness: LivenessOptions = { inPlace };
 
 /** What a graph will take in memory, in bytes. */
 export interface MemoryPrediction {
@@ -34,7 +29,7 @@ export function predictMemory(graph: Graph): MemoryPrediction {
   const buffers = sumBytes([...ofKind("buffer"), ...second, ...onlyWritten]);
   const feeds = sumBytes(ofKind("feed"));
   const computed = withoutUpdates(graph);
-  const activations = measureLiveness(computed, computed.nodes, liveness).peakBytes;
+  const activations = measureLiveness(computed, computed.nodes).peakBytes;
   return { buffers, feeds, activations, total: buffers + feeds + activations };
 }
 

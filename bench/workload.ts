@@ -54,7 +54,7 @@ export async function load(engine: Engine, workload: Workload, graph: Graph, fil
   for (const { name, shape, dtype } of buffers.values()) {
     await engine.allocate({ name, shape, dtype }, sourceOf({ name, shape, dtype }, file));
   }
-  const executable = await engine.compile(graph, { name: workload.name });
+  const executable = await engine.compile(graph, { name: workload.name, keepsMemory: true });
   let count = 0;
   return {
     async step() {

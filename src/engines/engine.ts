@@ -62,6 +62,11 @@ export interface Executable {
 export interface CompileOptions {
   /** Shown in errors and profiles. */
   readonly name: string;
+  /**
+   * Keep what a run took for the next run: less memory lies broken up, but every such executable holds its own. For the one graph that runs
+   * again and again, not for each of many.
+   */
+  readonly keepsMemory?: boolean;
 }
 
 export interface Engine {

@@ -1,11 +1,11 @@
 /** Compiled graphs by name: each is built when it is first asked for. */
-import type { Executable } from "../engines/engine.ts";
+import type { CompileOptions, Executable } from "../engines/engine.ts";
 import type { Graph } from "../graph/graph.ts";
 import type { WeightStore } from "./weights.ts";
 
 export interface Executables {
   /** @param build makes the graph where no executable has this name yet */
-  get(name: string, build: () => Graph): Promise<Executable>;
+  get(name: string, build: () => Graph, options?: Omit<CompileOptions, "name">): Promise<Executable>;
   has(name: string): boolean;
   /** Ends all of them; what is asked for later is compiled again. */
   dispose(): Promise<void>;
@@ -15,8 +15,8 @@ export interface Executables {
 export function createExecutables(weights: WeightStore): Executables {
   const byName = new Map<string, Promise<Executable>>();
   return {
-    get(name, build) {
-      const known = byName.get(name) ?? weights.compile(build(), name);
+    get(name, build, options) {
+      const known = byName.get(name) ?? weights.compile(build(), name, options);
       byName.set(name, known);
       return known;
     },

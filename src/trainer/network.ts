@@ -2,7 +2,7 @@
 import type { BaseModel } from "../checkpoints/base.ts";
 import { uniform } from "../diffusion/philox.ts";
 import type { Engine, Executable, TensorData } from "../engines/engine.ts";
-import { sizeOf } from "../graph/graph.ts";
+import { type Graph, sizeOf } from "../graph/graph.ts";
 import { initialAdapter } from "../lora/init.ts";
 import { adapterBufferNames, type AdapterSpec, adapterShapes } from "../lora/inject.ts";
 import type { AdapterTarget } from "../lora/targets.ts";
@@ -50,6 +50,8 @@ interface NetworkOptions {
   readonly weights: WeightStore;
   readonly settings: TrainSettings;
   readonly masked: boolean;
+  /** Whether all pictures have one size, so that one graph is run again and again. */
+  readonly oneSize: boolean;
   /** Weights to begin with, by layer path; a fresh adapter where a layer has none. */
   readonly initial: ReadonlyMap<string, AdapterWeights>;
 }
@@ -94,7 +96,7 @@ export function createNetwork(options: NetworkOptions): Network {
 
 /** The compiled graphs of a run, each for its size of latents. */
 function createSteps(
-  { base, weights, settings, masked }: NetworkOptions,
+  { base, weights, settings, masked, oneSize }: NetworkOptions,
   adapters: readonly AdapterSpec[],
   groups: readonly ParameterGroup[],
 ) {
@@ -103,15 +105,14 @@ function createSteps(
   const executables = createExecutables(weights);
   const text = trainedTextEncoders(base, settings).length > 0 ? "tokens" : "embeddings";
   const lossOptions = (shape: DenoiserShape): LossOptions => ({ shape, adapters, masked, text });
+  const buildOne = (own: LossOptions): Graph =>
+    accumulation === 1 ? buildStep(base, own, groups, optimizer) : buildMicrostep(base, own, groups, accumulation);
   const nameOf = ({ height, width }: LatentSize): string => `step ${width}x${height} x${batch}`;
   return {
     isCompiled: (size: LatentSize): boolean => executables.has(nameOf(size)),
     /** A whole step, or one of the microsteps that are summed. */
     step: (size: LatentSize): Promise<Executable> =>
-      executables.get(nameOf(size), () => {
-        const own = lossOptions({ batch, ...size });
-        return accumulation === 1 ? buildStep(base, own, groups, optimizer) : buildMicrostep(base, own, groups, accumulation);
-      }),
+      executables.get(nameOf(size), () => buildOne(lossOptions({ batch, ...size })), { keepsMemory: oneSize }),
     apply: (): Promise<Executable> => executables.get("apply", () => buildApplyStep(groups, optimizer)),
     losses: (shape: DenoiserShape): Promise<Executable> =>
       executables.get(`loss ${shape.width}x${shape.height} x${shape.batch}`, () => buildLoss(base, lossOptions(shape))),

@@ -137,7 +137,9 @@ function assemble(parts: {
 }): Omit<PreparedRun, "notes"> {
   const { plan, settings, paths, base, engine, weights, run, targets, initial, encodings } = parts;
   const masked = [...encodings.pictures.values()].some(({ mask }) => mask !== undefined);
-  const network = createNetwork({ base, engine, weights, settings, masked, initial });
+  const members = membersOf(run);
+  const oneSize = members.filter((list) => list.length > 0).length === 1;
+  const network = createNetwork({ base, engine, weights, settings, masked, oneSize, initial });
   const schedule = { ...base.schedule, predictionType: settings.predictionType };
   const feeds = createFeedMaker({ base, schedule, settings, masked, text: textSource(base, settings, encodings) });
   const encoded = (picture: number, flip: boolean): EncodedPicture =>
@@ -145,7 +147,6 @@ function assemble(parts: {
   const encodeText = (prompt: string) => Promise.resolve(found(encodings.texts.get(prompt), `the prompt "${prompt}"`));
   const painter = createPainter({ base, weights, encodeText });
   const usesPreviews = settings.previewPrompts.length > 0;
-  const members = membersOf(run);
   const repeats = members.map((list) => list.map((i) => run.pictures[i]?.item.repeats ?? 1));
   return {
     plan,

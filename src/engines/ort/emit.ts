@@ -47,15 +47,17 @@ export class ModelBuilder {
   readonly #made = new Set<OnnxName>();
   /** Values that are outputs of the model, which fixes their names. */
   readonly #renamed = new Map<OnnxName, OnnxName>();
+  /** Identities of constant shapes. */
+  readonly #shapes = new Map<OnnxName, OnnxName>();
   #names = 0;
 
   input(name: OnnxName, type: TensorType): void {
-    this.#inputs.push(valueInfo(name, type));
+    this.#inputs.push(valueInfo(name, type, "rank"));
   }
 
   /** Declares a value as an output of the model. The node that makes it writes there at once; where none does, it is copied there. */
   output(name: OnnxName, type: TensorType, value: OnnxName): void {
-    this.#outputs.push(valueInfo(name, type));
+    this.#outputs.push(valueInfo(name, type, "shape"));
     if (this.#made.has(value) && !this.#renamed.has(value)) this.#renamed.set(value, name);
     else this.node("Identity", [value], {}, name);
   }
@@ -89,6 +91,18 @@ export class ModelBuilder {
   /** A constant list of int64, as ONNX wants shapes, axes and paddings. */
   int64s(values: readonly number[]): OnnxName {
     return this.#constant(DataType.INT64, [values.length], BigInt64Array.from(values, BigInt));
+  }
+
+  /**
+   * The shape that a Reshape or Expand is to make, hidden from ONNX Runtime's shape inference behind an Identity: see `valueInfo`.
+   */
+  shape(values: readonly number[]): OnnxName {
+    const constant = this.int64s(values);
+    const known = this.#shapes.get(constant);
+    if (known !== undefined) return known;
+    const hidden = this.node("Identity", [constant]);
+    this.#shapes.set(constant, hidden);
+    return hidden;
   }
 
   /** A constant in row-major order. */
@@ -132,11 +146,15 @@ export class ModelBuilder {
   }
 }
 
-function valueInfo(name: OnnxName, { shape, dtype }: TensorType): ValueInfoProto {
+/**
+ * Inputs are declared by their rank alone. Where ONNX Runtime knows two values to have one shape, its planner hands the memory of the first,
+ * once it is dead, to the second, and holds it from the one to the other, which may be from the forward pass to the backward.
+ */
+function valueInfo(name: OnnxName, { shape, dtype }: TensorType, known: "shape" | "rank"): ValueInfoProto {
   if (dtype !== "float32" && dtype !== "int32")
     throw new Error(`ort: ${name} is ${dtype}, which the CPU engine does not compute in`);
   const dim = shape.map((size) =>
-    create(TensorShapeProto_DimensionSchema, { value: { case: "dimValue", value: BigInt(size) } }),
+    create(TensorShapeProto_DimensionSchema, known === "shape" ? { value: { case: "dimValue", value: BigInt(size) } } : {}),
   );
   const tensor = create(TypeProto_TensorSchema, {
     elemType: dataTypes[dtype],

@@ -99,14 +99,14 @@ class CpuEngine implements OrtEngine {
     await this.#thread.call("free", { name });
   }
 
-  async compile(graph: Graph, { name }: CompileOptions): Promise<Executable> {
+  async compile(graph: Graph, { name, keepsMemory = false }: CompileOptions): Promise<Executable> {
     this.#needBuffers(graph, name);
     const feedTypes = new Map(graph.inputs.flatMap(({ attrs }) => (attrs.kind === "feed" ? [[attrs.name, attrs]] : [])));
     const feedShapes = Object.fromEntries([...feedTypes].map(([feed, { shape }]) => [feed, shape]));
     const model = { ...lowerGraph(graph), feedShapes };
     const id = this.#executables++;
     const thread = this.#thread;
-    await thread.call("compile", { id, name, model }, [model.bytes.buffer]);
+    await thread.call("compile", { id, name, keepsMemory, model }, [model.bytes.buffer]);
     let isDisposed = false;
     return {
       async run(feeds) {

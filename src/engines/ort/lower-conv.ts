@@ -31,10 +31,10 @@ export function lowerConvGradInput(
 function pointwiseGradInput(model: ModelBuilder, ct: OnnxName, w: OnnxName, node: NodeOf<"Conv2dGradInput">): OnnxName {
   const [batch, out, height, width] = sizes4(node.inputs[0].shape);
   const [, channels] = sizes4(node.attrs.inputShape);
-  const weights = model.node("Reshape", [w, model.int64s([out, channels])]);
-  const rows = model.node("Reshape", [ct, model.int64s([batch, out, height * width])]);
+  const weights = model.node("Reshape", [w, model.shape([out, channels])]);
+  const rows = model.node("Reshape", [ct, model.shape([batch, out, height * width])]);
   const product = model.node("com.microsoft:FusedMatMul", [weights, rows], { transA: 1, transB: 0 });
-  return model.node("Reshape", [product, model.int64s(node.attrs.inputShape)]);
+  return model.node("Reshape", [product, model.shape(node.attrs.inputShape)]);
 }
 
 function turnedConv(model: ModelBuilder, ct: OnnxName, w: OnnxName, node: NodeOf<"Conv2dGradInput">): OnnxName {
@@ -59,10 +59,10 @@ function turnKernels(model: ModelBuilder, w: OnnxName, [out, channels, kh, kw]: 
   const reversal = Array.from({ length: places * places }, (_, i) =>
     Math.floor(i / places) + (i % places) === places - 1 ? 1 : 0,
   );
-  const rows = model.node("Reshape", [w, model.int64s([out, channels, places])]);
+  const rows = model.node("Reshape", [w, model.shape([out, channels, places])]);
   const matrix = model.constant(reversal, [1, places, places]);
   const turned = model.node("com.microsoft:FusedMatMul", [rows, matrix], { transBatchA: 1 });
-  return model.node("Reshape", [turned, model.int64s([channels, out, kh, kw])]);
+  return model.node("Reshape", [turned, model.shape([channels, out, kh, kw])]);
 }
 
 /** ConvTranspose is the adjoint of Conv; `output_padding` gives back the rows and columns that a stride left over. */
@@ -97,7 +97,7 @@ export function lowerConvGradWeight(
   const places = canShift && out < channels ? shiftCotangent(model, x, ct, node) : shiftInput(model, x, ct, node);
   const [kh, kw] = kernel;
   const turned = kh * kw === 1 ? places : model.node("Transpose", [places], { perm: [1, 0] });
-  return model.node("Reshape", [turned, model.int64s([out, channels, kh, kw])]);
+  return model.node("Reshape", [turned, model.shape([out, channels, kh, kw])]);
 }
 
 /** [kh kw, O C] */
@@ -108,12 +108,12 @@ function shiftInput(model: ModelBuilder, x: OnnxName, ct: OnnxName, node: NodeOf
   const [top, left, bottom, right] = padding;
   const padded = pad(model, channelsFirst(model, x, node.inputs[0].shape), [top, left, bottom, right]);
   const positions = batch * height * width;
-  const rows = model.node("Reshape", [channelsFirst(model, ct, node.inputs[1].shape), model.int64s([out, positions])]);
+  const rows = model.node("Reshape", [channelsFirst(model, ct, node.inputs[1].shape), model.shape([out, positions])]);
   const products = placesOf(kernel).map(([i, j]) => {
     const part = window(model, padded, [i, j], [height, width], stride);
-    const seen = model.node("Reshape", [part, model.int64s([channels, positions])]);
+    const seen = model.node("Reshape", [part, model.shape([channels, positions])]);
     const product = model.node("com.microsoft:FusedMatMul", [rows, seen], { transA: 0, transB: 1 }); // [O, C]
-    return model.node("Reshape", [product, model.int64s([1, out * channels])]);
+    return model.node("Reshape", [product, model.shape([1, out * channels])]);
   });
   return concat(model, products);
 }
@@ -132,11 +132,11 @@ function shiftCotangent(model: ModelBuilder, x: OnnxName, ct: OnnxName, node: No
   const positions = batch * height * width;
   const parts = placesOf(kernel).map(([i, j]) => {
     const part = window(model, padded, [kh - 1 - i, kw - 1 - j], [height, width], 1);
-    return model.node("Reshape", [part, model.int64s([out, positions])]);
+    return model.node("Reshape", [part, model.shape([out, positions])]);
   });
-  const inputs = model.node("Reshape", [channelsFirst(model, x, node.inputs[0].shape), model.int64s([channels, positions])]);
+  const inputs = model.node("Reshape", [channelsFirst(model, x, node.inputs[0].shape), model.shape([channels, positions])]);
   const product = model.node("com.microsoft:FusedMatMul", [concat(model, parts), inputs], { transA: 0, transB: 1 });
-  return model.node("Reshape", [product, model.int64s([kh * kw, out * channels])]);
+  return model.node("Reshape", [product, model.shape([kh * kw, out * channels])]);
 }
 
 function placesOf([kh, kw]: readonly [number, number]): readonly (readonly [number, number])[] {
@@ -146,7 +146,7 @@ function placesOf([kh, kw]: readonly [number, number]): readonly (readonly [numb
 /** [B, C, H, W] -> [C, B, H, W], so that a product can sum over the whole batch. */
 function channelsFirst(model: ModelBuilder, x: OnnxName, shape: Shape): OnnxName {
   const [batch, channels, height, width] = sizes4(shape);
-  if (batch === 1) return model.node("Reshape", [x, model.int64s([channels, batch, height, width])]);
+  if (batch === 1) return model.node("Reshape", [x, model.shape([channels, batch, height, width])]);
   return model.node("Transpose", [x], { perm: [1, 0, 2, 3] });
 }
 

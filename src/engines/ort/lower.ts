@@ -43,12 +43,12 @@ function scatterAdd(model: ModelBuilder, inputs: readonly OnnxName[], node: Node
   const rank = indices.shape.length;
   const count = sizeOf(indices.shape);
   const width = sizeOf(updates.shape.slice(rank));
-  const flat = model.node("Reshape", [nth(inputs, 0), model.int64s([count, width])]);
-  const column = model.node("Reshape", [nth(inputs, 1), model.int64s([count, 1])]);
-  const rows = model.node("Expand", [column, model.int64s([count, width])]);
-  const zeros = model.node("Expand", [model.constant([0], []), model.int64s([node.attrs.rows, width])]);
+  const flat = model.node("Reshape", [nth(inputs, 0), model.shape([count, width])]);
+  const column = model.node("Reshape", [nth(inputs, 1), model.shape([count, 1])]);
+  const rows = model.node("Expand", [column, model.shape([count, width])]);
+  const zeros = model.node("Expand", [model.constant([0], []), model.shape([node.attrs.rows, width])]);
   const sum = model.node("ScatterElements", [zeros, rows, flat], { axis: 0, reduction: "add" });
-  return model.node("Reshape", [sum, model.int64s(node.outputs[0].shape)]);
+  return model.node("Reshape", [sum, model.shape(node.outputs[0].shape)]);
 }
 
 const lowerRules: { readonly [K in OpName]: LowerRule<K> | "decomposed" } = {
@@ -92,9 +92,9 @@ const lowerRules: { readonly [K in OpName]: LowerRule<K> | "decomposed" } = {
   Conv2dGradInput: lowerConvGradInput,
   Conv2dGradWeight: lowerConvGradWeight,
 
-  Reshape: (model, inputs, { attrs }) => model.node("Reshape", [nth(inputs, 0), model.int64s(attrs.shape)]),
+  Reshape: (model, inputs, { attrs }) => model.node("Reshape", [nth(inputs, 0), model.shape(attrs.shape)]),
   Transpose: (model, inputs, { attrs }) => model.node("Transpose", inputs, { perm: attrs.perm }),
-  Expand: (model, inputs, { attrs }) => model.node("Expand", [nth(inputs, 0), model.int64s(attrs.shape)]),
+  Expand: (model, inputs, { attrs }) => model.node("Expand", [nth(inputs, 0), model.shape(attrs.shape)]),
   Slice: (model, inputs, { attrs: { starts, ends }, inputs: [x] }) => {
     const axes = x.shape.flatMap((size, i) => (starts[i] === 0 && ends[i] === size ? [] : [i]));
     const of = (list: readonly number[]): OnnxName => model.int64s(axes.map((axis) => list[axis] ?? 0));
@@ -107,9 +107,9 @@ const lowerRules: { readonly [K in OpName]: LowerRule<K> | "decomposed" } = {
   Concat: (model, inputs, { attrs }) => model.node("Concat", inputs, { axis: attrs.axis }),
   UpsampleNearest: (model, inputs, { attrs: { scale }, inputs: [x] }) => {
     const [batch = 1, channels = 1, height = 1, width = 1] = x.shape;
-    const spread = model.node("Reshape", [nth(inputs, 0), model.int64s([batch, channels, height, 1, width, 1])]);
-    const grown = model.node("Expand", [spread, model.int64s([batch, channels, height, scale, width, scale])]);
-    return model.node("Reshape", [grown, model.int64s([batch, channels, height * scale, width * scale])]);
+    const spread = model.node("Reshape", [nth(inputs, 0), model.shape([batch, channels, height, 1, width, 1])]);
+    const grown = model.node("Expand", [spread, model.shape([batch, channels, height, scale, width, scale])]);
+    return model.node("Reshape", [grown, model.shape([batch, channels, height * scale, width * scale])]);
   },
 
   Gather: (model, inputs) => model.node("Gather", inputs, { axis: 0 }),

@@ -8,7 +8,10 @@ export interface Calls {
   write: { takes: { readonly name: string; readonly data: TensorData }; gives: undefined };
   read: { takes: { readonly name: string }; gives: TensorData };
   free: { takes: { readonly name: string }; gives: undefined };
-  compile: { takes: { readonly id: number; readonly name: string; readonly model: CompiledModel }; gives: undefined };
+  compile: {
+    takes: { readonly id: number; readonly name: string; readonly keepsMemory: boolean; readonly model: CompiledModel };
+    gives: undefined;
+  };
   run: {
     takes: { readonly id: number; readonly feeds: Readonly<Record<string, TensorData>> };
     gives: Record<string, TensorData>;

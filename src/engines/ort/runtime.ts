@@ -5,7 +5,7 @@ import { byteSizeOf, sizeOf, type Shape } from "../../graph/graph.ts";
 import type { BufferSpec, EngineMemory, TensorData, TensorSource } from "../engine.ts";
 import { readFileRange } from "./file-range.ts";
 import { applyAdamW, optimizerPrefix, type AdamWStep } from "./adamw.ts";
-import type { CompiledModel } from "./messages.ts";
+import type { Calls, CompiledModel } from "./messages.ts";
 
 /**
  * A buffer's tensor, made once and given to every session that reads it: ONNX Runtime works in the array itself. What a step writes
@@ -54,8 +54,8 @@ export class Runtime {
     spare?.dispose();
   }
 
-  async compile(id: number, name: string, { bytes, ...model }: CompiledModel): Promise<undefined> {
-    const options = sessionOptions(this.#threads);
+  async compile({ id, name, keepsMemory, model: { bytes, ...model } }: Calls["compile"]["takes"]): Promise<undefined> {
+    const options = sessionOptions(this.#threads, keepsMemory);
     const session = await guardMemory(`to compile ${name}`, () => InferenceSession.create(bytes, options));
     this.#sessions.set(id, { name, model, session });
   }
@@ -130,7 +130,7 @@ function swap(buffer: Buffer): void {
   buffer.spare = current;
 }
 
-function sessionOptions(threads: number): InferenceSession.SessionOptions {
+function sessionOptions(threads: number, keepsMemory: boolean): InferenceSession.SessionOptions {
   return {
     executionProviders: ["cpu"],
     intraOpNumThreads: threads,
@@ -138,9 +138,9 @@ function sessionOptions(threads: number): InferenceSession.SessionOptions {
     executionMode: "sequential",
     // The model is lowered as it shall run. ONNX Runtime's own passes would merge what was recomputed on purpose, and change the order.
     graphOptimizationLevel: "disabled",
-    // Memory goes back when a value dies, so what is resident is what is alive. An arena per session keeps the most that each bucket's step
-    // ever needed, twice with a memory pattern, and saves no measurable time.
-    enableCpuMemArena: false,
+    // Without an arena, memory goes back to the allocator when a value dies, and every bucket's step uses the same. With one, a session keeps
+    // the most that it ever needed, but puts values of other sizes where one died, which the allocator of the C library does far worse.
+    enableCpuMemArena: keepsMemory,
     enableMemPattern: false,
     // What goes wrong is thrown; nothing is printed besides.
     logSeverityLevel: 4,
