@@ -1,5 +1,5 @@
 /** Draws pictures with a base model and adapters. */
-import { type BaseModel, textWidths, tokenCount } from "../checkpoints/base.ts";
+import { type BaseModel, plainText, type TextForm, textWidths, tokenCount } from "../checkpoints/base.ts";
 import { buildTextEncoding, buildVaeDecoding } from "../checkpoints/conditioning.ts";
 import { sdxlTimeIds } from "../diffusion/conditioning.ts";
 import { normal } from "../diffusion/philox.ts";
@@ -15,6 +15,7 @@ import { buildDenoiser } from "./denoiser.ts";
 import { type EncodedText, requireFloats, textFeeds, tokenise } from "./encode.ts";
 import { createExecutables } from "./executables.ts";
 import { join } from "./feeds.ts";
+import { chunksFor } from "./text-form.ts";
 import type { WeightStore } from "./weights.ts";
 
 /** One picture to be drawn. */
@@ -39,39 +40,53 @@ export interface Painter {
 }
 
 /**
- * @param options.encodeText what encodes prompts that no adapter changes, such as a cache; the text encoders themselves if absent
+ * @param options.form how prompts are read. Where `chunks` is absent each picture takes the fewest that hold its prompts
+ * @param options.encodeText what encodes, in that form, prompts that no adapter changes, such as a cache; the text encoders themselves if absent
  */
 export function createPainter(options: {
   readonly base: BaseModel;
   readonly weights: WeightStore;
+  readonly form?: Partial<TextForm> | undefined;
   readonly encodeText?: (prompt: string) => Promise<EncodedText>;
 }): Painter {
   const { base, weights } = options;
   const executables = createExecutables(weights);
-  const encode = async (prompt: string, adapters: readonly AdapterSpec[]): Promise<EncodedText> => {
+  const encode = async (prompt: string, adapters: readonly AdapterSpec[], form: TextForm): Promise<EncodedText> => {
     const own = adapters.filter(({ path }) => path.startsWith("text_encoder"));
     if (own.length === 0 && options.encodeText) return options.encodeText(prompt);
-    const run = await executables.get(`text encoders${keyOf(own)}`, () => addAdapters(buildTextEncoding(base, 1), own));
-    const { textEmbeddings, pooled } = await run.run(textFeeds(base, tokenise(base, prompt)));
+    const run = await executables.get(`text encoders x${form.chunks}${keyOf(own)}`, () =>
+      addAdapters(buildTextEncoding(base, 1, form), own),
+    );
+    const { textEmbeddings, pooled } = await run.run(textFeeds(base, tokenise(base, prompt, form), form));
     return {
       textEmbeddings: requireFloats(textEmbeddings, "textEmbeddings"),
       pooled: pooled && requireFloats(pooled, "pooled"),
     };
   };
-  const encodeNegative = (prompt: string, adapters: readonly AdapterSpec[]): Promise<EncodedText> | EncodedText =>
-    prompt === "" && base.zerosForEmptyPrompt ? zeroText(base) : encode(prompt, adapters);
+  /** The prompt and, where there is guidance, the negative prompt. */
+  const encodeBoth = async (request: ImageRequest): Promise<{ form: TextForm; texts: readonly EncodedText[] }> => {
+    const { prompt, negativePrompt, guidance, adapters } = request;
+    const texts = guidance === 1 ? [prompt] : [prompt, negativePrompt];
+    const form = { ...plainText, ...options.form, chunks: options.form?.chunks ?? chunksFor(base, texts) };
+    const encoded: EncodedText[] = [];
+    for (const [i, text] of texts.entries()) {
+      const isZero = i === 1 && text === "" && base.zerosForEmptyPrompt;
+      encoded.push(isZero ? zeroText(base, form) : await encode(text, adapters, form));
+    }
+    return { form, texts: encoded };
+  };
 
   return {
     async draw(request, signal) {
-      const { adapters, guidance, widthPx, heightPx } = request;
+      const { adapters, widthPx, heightPx } = request;
       checkSize(base, widthPx, heightPx);
       const size = { height: heightPx / base.pixelsPerLatent, width: widthPx / base.pixelsPerLatent };
-      const texts = [await encode(request.prompt, adapters)];
-      if (guidance !== 1) texts.push(await encodeNegative(request.negativePrompt, adapters));
+      const { form, texts } = await encodeBoth(request);
       const own = adapters.filter(({ path }) => path.startsWith("unet."));
       const shape = { batch: texts.length, ...size };
-      const unet = await executables.get(`denoiser ${widthPx}x${heightPx} x${shape.batch}${keyOf(own)}`, () =>
-        buildDenoiser(base, { shape, adapters: own, text: "embeddings" }),
+      const unet = await executables.get(
+        `denoiser ${widthPx}x${heightPx} x${shape.batch}, text x${form.chunks}${keyOf(own)}`,
+        () => buildDenoiser(base, { shape, adapters: own, text: "embeddings", form }),
       );
       const latents = await denoise(base, unet, texts, request, signal);
       const decoder = await executables.get(`vae decoder ${widthPx}x${heightPx}`, () =>
@@ -143,10 +158,10 @@ function keyOf(adapters: readonly AdapterSpec[]): string {
   return adapters.length === 0 ? "" : ` with ${[...new Set(strengths)].join(", ")}`;
 }
 
-function zeroText(base: BaseModel): EncodedText {
+function zeroText(base: BaseModel, form: TextForm): EncodedText {
   const { embeddings, pooled } = textWidths(base);
   return {
-    textEmbeddings: new Float32Array(tokenCount(base) * embeddings),
+    textEmbeddings: new Float32Array(tokenCount(base, form) * embeddings),
     pooled: pooled === undefined ? undefined : new Float32Array(pooled),
   };
 }
