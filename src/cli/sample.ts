@@ -74,6 +74,9 @@ export const sampleCommand = defineCommand({
       heightPx: options.height ?? base.nativeResolutionPx,
       clipSkip: options["clip-skip"],
       maxCaptionTokens: options["max-caption-tokens"],
+      onWarning: (message) => {
+        terminal.err(message);
+      },
       signal: terminal.signal,
     });
     if (!picture) throw new Error("sample: one picture needed, got none");

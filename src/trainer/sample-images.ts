@@ -5,9 +5,10 @@ import type { Engine } from "../engines/engine.ts";
 import type { Pixels } from "../formats/images.ts";
 import { adapterBufferNames, type AdapterSpec } from "../lora/inject.ts";
 import { readAdapter } from "../lora/read.ts";
-import { chunkLength } from "../models/clip/chunks.ts";
+import { chunkLength, MAX_CHUNKS } from "../models/clip/chunks.ts";
 import { refuseCaptionTokens, refuseClipSkip } from "../planner/text.ts";
 import { createPainter } from "./sample.ts";
+import { describeCutPrompt } from "./text-form.ts";
 import { createWeightStore } from "./weights.ts";
 
 export interface SampleOptions {
@@ -31,6 +32,8 @@ export interface SampleOptions {
   /** How many tokens of a prompt are read; when absent the fewest that hold the prompts, up to 225. */
   readonly maxCaptionTokens?: number | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Told of a prompt that is not read to its end. */
+  readonly onWarning?: ((message: string) => void) | undefined;
   readonly onPicture?: (done: number, total: number) => void;
 }
 
@@ -52,6 +55,8 @@ export async function sampleImages(options: SampleOptions): Promise<readonly Pix
     const painter = createPainter({ base, weights: createWeightStore(engine, base), form });
     const pictures: Pixels[] = [];
     for (const [i, prompt] of prompts.entries()) {
+      const cut = describeCutPrompt(base, prompt, { chunks: form.chunks ?? MAX_CHUNKS });
+      if (cut !== undefined) options.onWarning?.(cut);
       pictures.push(await painter.draw({ ...options, prompt, seed: seed + i, sampler, adapters: specs }, options.signal));
       options.onPicture?.(i + 1, prompts.length);
     }

@@ -13,6 +13,7 @@ import { createParams } from "../nn/params.ts";
 import { createToy, type Toy } from "../../test/toy-run.ts";
 import type { ToyFamily } from "../../test/toy-base.ts";
 import { createEncoder, type EncodedText, requireFloats, textFeeds, tokenise } from "./encode.ts";
+import { sampleImages, type SampleOptions } from "./sample-images.ts";
 import { chunksFor, longestCaption, textFormOf, unseenText } from "./text-form.ts";
 import { createWeightStore, type WeightStore } from "./weights.ts";
 
@@ -128,6 +129,37 @@ describe.each(["sd15", "sdxl"] as const)("captions of a base of the %s kind", (f
     expect(longestCaption(base, ["a fox", long, ""])).toBe(30);
     expect(unseenText(base, long, { chunks: 2 })).toBe("wxyz");
     expect(unseenText(base, long, { chunks: 3 })).toBe("");
+  });
+
+  test("a prompt is drawn with as many chunks as it needs; one that is cut short is told of", async () => {
+    const drawn = async (choices: Partial<SampleOptions>) => {
+      const warnings: string[] = [];
+      const [picture] = await sampleImages({
+        base,
+        createEngine: () => createOrtEngine({ threads: 1 }),
+        adapters: [],
+        prompts: [long],
+        negativePrompt: "",
+        seed: 1,
+        steps: 1,
+        guidance: 2,
+        sampler: "euler",
+        widthPx: 32,
+        heightPx: 32,
+        onWarning: (message) => warnings.push(message),
+        ...choices,
+      });
+      return { pixels: [...(picture?.data ?? [])], warnings };
+    };
+    const fitting = await drawn({});
+    expect(fitting).toEqual(await drawn({ maxCaptionTokens: 42 }));
+    expect(fitting.warnings).toEqual([]);
+    const cut = await drawn({ maxCaptionTokens: 28 });
+    expect(cut.pixels).not.toEqual(fitting.pixels);
+    expect(cut.warnings).toEqual(['The prompt is longer than the 28 tokens that are read; what is not seen: "wxyz".']);
+    await expect(drawn({ maxCaptionTokens: 75 })).rejects.toMatchObject({ fix: "Give 14, 28 or 42." });
+    if (family === "sdxl") await expect(drawn({ clipSkip: 1 })).rejects.toThrow("cannot be read with a clip skip of 1");
+    else expect((await drawn({ clipSkip: 2 })).pixels).not.toEqual(fitting.pixels);
   });
 
   test("settings of another version, or of a base that reads other lengths, are refused", () => {

@@ -58,7 +58,15 @@ export function describeCutCaptions(base: TextEncoders, { pictures }: RunPicture
   return [`${many} ${limit}; what is not seen${where}: "${shorten(first.text)}". ${mend}`];
 }
 
+/** A prompt whose end no text encoder sees; undefined when all of it is read. */
+export function describeCutPrompt(base: TextEncoders, prompt: string, form: Pick<TextForm, "chunks">): string | undefined {
+  const text = unseenText(base, prompt, form);
+  if (text === "") return undefined;
+  const room = chunkLength(base) - 2;
+  return `The prompt is longer than the ${form.chunks * room} tokens that are read; what is not seen: "${shorten(text)}".`;
+}
+
 /** Text for a message: its first 60 characters. */
-export function shorten(text: string): string {
+function shorten(text: string): string {
   return text.length > 60 ? `${text.slice(0, 60)}...` : text;
 }
