@@ -13,7 +13,7 @@ import { type Pixels, tensorToPixels } from "../formats/images.ts";
 import { type AdapterSpec, addAdapters } from "../lora/inject.ts";
 import { buildDenoiser } from "./denoiser.ts";
 import { type EncodedText, requireFloats, textFeeds, tokenise } from "./encode.ts";
-import { createExecutables } from "./executables.ts";
+import { createExecutables, type Executables } from "./executables.ts";
 import { join } from "./feeds.ts";
 import { chunksFor } from "./text-form.ts";
 import type { WeightStore } from "./weights.ts";
@@ -39,49 +39,25 @@ export interface Painter {
   dispose(): Promise<void>;
 }
 
-/**
- * @param options.form how prompts are read. Where `chunks` is absent each picture takes the fewest that hold its prompts
- * @param options.encodeText what encodes, in that form, prompts that no adapter changes, such as a cache; the text encoders themselves if absent
- */
-export function createPainter(options: {
+interface PainterOptions {
   readonly base: BaseModel;
   readonly weights: WeightStore;
+  /** How prompts are read. Where `chunks` is absent each picture takes the fewest that hold its prompts. */
   readonly form?: Partial<TextForm> | undefined;
+  /** Encodes, in that form, prompts that no adapter changes, such as a cache; the text encoders themselves if absent. */
   readonly encodeText?: (prompt: string) => Promise<EncodedText>;
-}): Painter {
+}
+
+export function createPainter(options: PainterOptions): Painter {
   const { base, weights } = options;
   const executables = createExecutables(weights);
-  const encode = async (prompt: string, adapters: readonly AdapterSpec[], form: TextForm): Promise<EncodedText> => {
-    const own = adapters.filter(({ path }) => path.startsWith("text_encoder"));
-    if (own.length === 0 && options.encodeText) return options.encodeText(prompt);
-    const run = await executables.get(`text encoders x${form.chunks}${keyOf(own)}`, () =>
-      addAdapters(buildTextEncoding(base, 1, form), own),
-    );
-    const { textEmbeddings, pooled } = await run.run(textFeeds(base, tokenise(base, prompt, form), form));
-    return {
-      textEmbeddings: requireFloats(textEmbeddings, "textEmbeddings"),
-      pooled: pooled && requireFloats(pooled, "pooled"),
-    };
-  };
-  /** The prompt and, where there is guidance, the negative prompt. */
-  const encodeBoth = async (request: ImageRequest): Promise<{ form: TextForm; texts: readonly EncodedText[] }> => {
-    const { prompt, negativePrompt, guidance, adapters } = request;
-    const texts = guidance === 1 ? [prompt] : [prompt, negativePrompt];
-    const form = { ...plainText, ...options.form, chunks: options.form?.chunks ?? chunksFor(base, texts) };
-    const encoded: EncodedText[] = [];
-    for (const [i, text] of texts.entries()) {
-      const isZero = i === 1 && text === "" && base.zerosForEmptyPrompt;
-      encoded.push(isZero ? zeroText(base, form) : await encode(text, adapters, form));
-    }
-    return { form, texts: encoded };
-  };
-
+  const encode = createTextReader(options, executables);
   return {
     async draw(request, signal) {
       const { adapters, widthPx, heightPx } = request;
       checkSize(base, widthPx, heightPx);
       const size = { height: heightPx / base.pixelsPerLatent, width: widthPx / base.pixelsPerLatent };
-      const { form, texts } = await encodeBoth(request);
+      const { form, texts } = await encode(request);
       const own = adapters.filter(({ path }) => path.startsWith("unet."));
       const shape = { batch: texts.length, ...size };
       const unet = await executables.get(
@@ -96,6 +72,38 @@ export function createPainter(options: {
       return tensorToPixels(requireFloats(pixels, "pixels"), heightPx, widthPx);
     },
     dispose: () => executables.dispose(),
+  };
+}
+
+/** A picture's texts, all in one form: the prompt and, where there is guidance, the negative prompt. */
+interface ReadTexts {
+  readonly form: TextForm;
+  readonly texts: readonly EncodedText[];
+}
+
+function createTextReader(options: PainterOptions, executables: Executables): (request: ImageRequest) => Promise<ReadTexts> {
+  const { base } = options;
+  const encode = async (prompt: string, adapters: readonly AdapterSpec[], form: TextForm): Promise<EncodedText> => {
+    const own = adapters.filter(({ path }) => path.startsWith("text_encoder"));
+    if (own.length === 0 && options.encodeText) return options.encodeText(prompt);
+    const run = await executables.get(`text encoders x${form.chunks}${keyOf(own)}`, () =>
+      addAdapters(buildTextEncoding(base, 1, form), own),
+    );
+    const { textEmbeddings, pooled } = await run.run(textFeeds(base, tokenise(base, prompt, form), form));
+    return {
+      textEmbeddings: requireFloats(textEmbeddings, "textEmbeddings"),
+      pooled: pooled && requireFloats(pooled, "pooled"),
+    };
+  };
+  return async ({ prompt, negativePrompt, guidance, adapters }) => {
+    const prompts = guidance === 1 ? [prompt] : [prompt, negativePrompt];
+    const form = { ...plainText, ...options.form, chunks: options.form?.chunks ?? chunksFor(base, prompts) };
+    const texts: EncodedText[] = [];
+    for (const [i, text] of prompts.entries()) {
+      const isZero = i === 1 && text === "" && base.zerosForEmptyPrompt;
+      texts.push(isZero ? zeroText(base, form) : await encode(text, adapters, form));
+    }
+    return { form, texts };
   };
 }
 
