@@ -16,6 +16,7 @@ import torch
 from fixtures.adamw import make_adamw
 from fixtures.clip import make_clip_g, make_clip_l
 from fixtures.files import Fixture, worst_difference, write
+from fixtures.long_captions import make_long_captions
 from fixtures.samplers import make_samplers
 from fixtures.tokenizer import make_tokenizer
 from fixtures.unet import make_unet
@@ -28,6 +29,7 @@ FIXTURES: dict[str, Callable[[], Fixture]] = {
     "vae-plain": lambda: make_vae("vae-plain"),
     "clip-l": make_clip_l,
     "clip-g": make_clip_g,
+    "long-captions": make_long_captions,
     "adamw": make_adamw,
     "samplers": make_samplers,
     "tokenizer": make_tokenizer,

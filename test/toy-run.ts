@@ -29,7 +29,7 @@ export async function createToy(family: ToyFamily): Promise<Toy> {
     baseFolder,
     async plan(name, choices = {}) {
       const base = await openBase(baseFolder, { hashCacheFile: undefined });
-      return planTraining(describeDataset(dataset), base, undefined, {
+      return planTraining(describeDataset(dataset, { base, trigger: choices.trigger ?? "toy" }), base, undefined, {
         name,
         type: "style",
         runFolder: join(folder, "runs", name),

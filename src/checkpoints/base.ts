@@ -2,6 +2,7 @@
 import type { NoiseSchedule } from "../diffusion/schedule.ts";
 import type { Shape } from "../graph/graph.ts";
 import type { TensorSource } from "../engines/engine.ts";
+import { chunkLength } from "../models/clip/chunks.ts";
 import type { ClipTextConfig } from "../models/clip/config.ts";
 import type { ClipTokenizer } from "../models/clip/tokenizer.ts";
 import type { UnetConfig } from "../models/unet/config.ts";
@@ -48,9 +49,20 @@ export interface BaseModel {
   readonly notes: readonly string[];
 }
 
-/** Tokens in a caption, start and end included. */
-export function tokenCount(base: Pick<BaseModel, "textEncoders">): number {
-  return Math.min(...base.textEncoders.map(({ config }) => config.maxPositionEmbeddings));
+/** How captions are read: the same for a whole run, since every shape follows from it. */
+export interface TextForm {
+  /** Each caption is cut into so many chunks, which go through the text encoders one by one. */
+  readonly chunks: number;
+  /** Which hidden state of SD 1.5's text encoder is taken, from the end: 1 is the last. SDXL always takes the second to last. */
+  readonly clipSkip: number;
+}
+
+/** As the base models themselves were trained. */
+export const plainText: TextForm = { chunks: 1, clipSkip: 1 };
+
+/** Tokens of a text as the UNet sees it: those of all chunks, with one start and one end. */
+export function tokenCount(base: Parameters<typeof chunkLength>[0], { chunks }: Pick<TextForm, "chunks">): number {
+  return chunks * (chunkLength(base) - 2) + 2;
 }
 
 /** Size of the text as the UNet sees it: width of each token, and of the pooled text where there is one. */

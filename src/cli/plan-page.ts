@@ -32,6 +32,7 @@ const shownSettings: readonly (readonly [name: keyof TrainSettings, label: strin
   ["textEncoderLearningRate", "text encoder rate"],
   ["schedule", "schedule"],
   ["resolutionPx", "resolution"],
+  ["maxCaptionTokens", "caption length"],
   ["captionDropout", "caption dropout"],
   ["heldOutFraction", "held out"],
   ["checkpointEvery", "checkpoint every"],
@@ -47,6 +48,7 @@ const otherLabels: Readonly<Partial<Record<keyof TrainSettings, string>>> = {
   maxGradNorm: "longest gradient",
   minSnrGamma: "min-SNR gamma",
   noiseOffset: "noise offset",
+  clipSkip: "clip skip",
   validateEvery: "measure every",
   skipBroken: "skip broken",
 };
@@ -54,6 +56,7 @@ const otherLabels: Readonly<Partial<Record<keyof TrainSettings, string>>> = {
 /** How values are shown that a bare number would not explain. */
 const units: Readonly<Partial<Record<keyof TrainSettings, (value: unknown) => string>>> = {
   resolutionPx: (value) => `${formatValue(value)} px`,
+  maxCaptionTokens: (value) => countOf(Number(value), "token"),
   heldOutFraction: (value) => (value === 0 ? "none" : `${Math.round(Number(value) * 100)} %`),
   checkpointEvery: (value) => countOf(Number(value), "step"),
   previewEvery: (value) => (value === 0 ? "end only" : countOf(Number(value), "step")),

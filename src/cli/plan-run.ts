@@ -29,7 +29,7 @@ const device = { engine: "ort" } as const;
 export async function planRun(datasetFolder: string, base: BaseModel, choices: RunChoices): Promise<PlannedRun> {
   const dataset = await readDataset(resolve(datasetFolder), { skipBroken: choices.skipBroken ?? false });
   const cacheFolder = join(userCacheFolder(), "encoded");
-  const plan = planTraining(describeDataset(dataset), base, device, {
+  const plan = planTraining(describeDataset(dataset, { base, trigger: choices.trigger }), base, device, {
     ...choices,
     cacheFolder,
     createdAt: new Date().toISOString(),

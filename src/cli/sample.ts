@@ -33,6 +33,18 @@ export const sampleCommand = defineCommand({
     sampler: { kind: "text", value: "NAME", about: "Sampler.", default: "dpmpp_2m", choices: samplerNames },
     width: { kind: "integer", value: "PX", about: "Width.", default: "the base's own", min: 8 },
     height: { kind: "integer", value: "PX", about: "Height.", default: "the base's own", min: 8 },
+    "clip-skip": {
+      kind: "integer",
+      value: "N",
+      about: "Layer of SD 1.5's text encoder, from the end: 1 or 2, as the LoRA was trained.",
+      default: "1",
+    },
+    "max-caption-tokens": {
+      kind: "integer",
+      value: "N",
+      about: "How much of the prompt is read: 75, 150 or 225 tokens; 30, 60 or 90 for mini.",
+      default: "what it needs",
+    },
     out: { kind: "text", value: "FILE.png", about: "Where the picture goes. Required." },
   },
   examples: [
@@ -60,6 +72,11 @@ export const sampleCommand = defineCommand({
       sampler: options.sampler ?? "dpmpp_2m",
       widthPx: options.width ?? base.nativeResolutionPx,
       heightPx: options.height ?? base.nativeResolutionPx,
+      clipSkip: options["clip-skip"],
+      maxCaptionTokens: options["max-caption-tokens"],
+      onWarning: (message) => {
+        terminal.err(message);
+      },
       signal: terminal.signal,
     });
     if (!picture) throw new Error("sample: one picture needed, got none");

@@ -83,6 +83,18 @@ const advanced = {
     default: "5",
   },
   "noise-offset": { kind: "number", value: "X", about: "Makes very dark and bright pictures easier; up to 0.1.", default: "0" },
+  "max-caption-tokens": {
+    kind: "integer",
+    value: "N",
+    about: "How much of a caption is read: 75, 150 or 225 tokens; 30, 60 or 90 for mini.",
+    default: "what the longest needs",
+  },
+  "clip-skip": {
+    kind: "integer",
+    value: "N",
+    about: "Layer of SD 1.5's text encoder, from the end: 1, or 2 as bases for anime want.",
+    default: "1",
+  },
   "caption-dropout": { kind: "number", value: "SHARE", about: "How often a caption is left empty: 0 to 1." },
 } as const satisfies OptionTable;
 
@@ -130,6 +142,8 @@ export function readSettings(options: TrainOptions): Partial<UserChoices> {
     minSnrGamma: options["min-snr-gamma"],
     noiseOffset: options["noise-offset"],
     captionDropout: options["caption-dropout"],
+    maxCaptionTokens: options["max-caption-tokens"],
+    clipSkip: options["clip-skip"],
   };
 }
 

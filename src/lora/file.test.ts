@@ -167,6 +167,7 @@ describe("writeAdapter", () => {
         "ss_lr_scheduler": "cosine",
         "ss_lr_warmup_steps": "20",
         "ss_max_grad_norm": "1",
+        "ss_max_token_length": "None",
         "ss_max_train_steps": "400",
         "ss_min_snr_gamma": "5",
         "ss_network_alpha": "2",

@@ -49,6 +49,8 @@ interface TrainingMetadata {
   readonly noiseOffset?: number | undefined;
   readonly captionDropout?: number | undefined;
   readonly clipSkip?: number | undefined;
+  /** Tokens of a caption, where more were read than a text encoder reads at once. */
+  readonly maxTokenLength?: number | undefined;
 }
 
 interface DatasetMetadata {
@@ -125,6 +127,7 @@ export function trainingFields(metadata: AdapterMetadata, family: AdapterFamily,
     ss_noise_offset: training.noiseOffset ?? null,
     ss_caption_dropout_rate: training.captionDropout ?? 0,
     ss_clip_skip: training.clipSkip ?? null,
+    ss_max_token_length: training.maxTokenLength ?? null,
     ss_resolution: `(${widthPx}, ${heightPx})`,
     ss_num_train_images: dataset.pictures,
     ss_num_reg_images: 0,

@@ -152,6 +152,36 @@ test("a rate for a second text encoder that the base has not, or below 0, is ref
   expect(() => plan({ textEncoder2LearningRate: -1 }, {}, sdxl)).toThrow("textEncoder2LearningRate cannot be -1.");
 });
 
+test("captions are read to the end of the longest, in as many chunks as that takes, up to three", () => {
+  const of = (longestCaption: number | undefined, choices: Partial<UserChoices> = {}) =>
+    plan(choices, { longestCaption }).maxCaptionTokens;
+  expect([0, 75, 76, 150, 151, 225].map((tokens) => of(tokens).value)).toEqual([75, 75, 150, 150, 225, 225]);
+  expect(of(131).reason).toBe("the longest caption has 131 tokens, and the text encoder reads 75 at once");
+  expect(of(400)).toEqual({
+    value: 225,
+    reason: "the most there is; the longest caption has 400 tokens, of which the end is not seen",
+  });
+  expect(of(undefined).value).toBe(75);
+  expect(of(131, { maxCaptionTokens: 75 })).toEqual({ value: 75, reason: "you chose it" });
+});
+
+test("a caption length that is not one, two or three chunks is refused with those that are", () => {
+  for (const maxCaptionTokens of [0, 77, 100, 300, NaN]) {
+    expect(() => plan({ maxCaptionTokens })).toThrow(
+      expect.objectContaining({ fix: "Give 75, 150 or 225.", exitCode: 2 }) as Error,
+    );
+  }
+});
+
+test("clip skip is SD 1.5's to choose, 1 or 2; SDXL reads the second-to-last layer whatever is asked", () => {
+  expect(plan().clipSkip.value).toBe(1);
+  expect(plan({ clipSkip: 2 }).clipSkip).toEqual({ value: 2, reason: "you chose it" });
+  for (const clipSkip of [0, 3, 1.5]) expect(() => plan({ clipSkip })).toThrow(`A clip skip of ${clipSkip} is of no use.`);
+  expect(plan({}, {}, sdxl).clipSkip).toEqual({ value: 2, reason: "SDXL always reads the second-to-last layer" });
+  expect(plan({ clipSkip: 2 }, {}, sdxl).clipSkip.value).toBe(2);
+  expect(() => plan({ clipSkip: 1 }, {}, sdxl)).toThrow("sdxl cannot be read with a clip skip of 1");
+});
+
 test("only layers of text encoders that are trained limit the rank", () => {
   const [first] = sd15.textEncoders;
   if (!first) throw new Error("a text encoder needed");

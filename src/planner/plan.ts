@@ -14,6 +14,7 @@ import { judge } from "./judge.ts";
 import { checkRanges } from "./ranges.ts";
 import { type LoraType, type RecipeFamily, recipes } from "./recipes.ts";
 import type { NetworkConfigs } from "./targets.ts";
+import { decideText } from "./text.ts";
 
 /** A decision and why it was taken. */
 export interface Planned<T> {
@@ -74,6 +75,10 @@ export interface TrainSettings {
   readonly alphaAsMask: boolean;
   /** Chance of a caption being empty in a step. */
   readonly captionDropout: number;
+  /** Tokens of a caption that are read, start and end not counted: one, two or three times what the text encoder reads at once. */
+  readonly maxCaptionTokens: number;
+  /** Which hidden state of the text encoder is taken, from the end: 1 is the last. */
+  readonly clipSkip: number;
   readonly predictionType: "epsilon" | "v_prediction";
   /** 0: no weighting by signal-to-noise ratio. */
   readonly minSnrGamma: number;
@@ -112,6 +117,8 @@ export interface DatasetFacts {
   readonly picturesPerEpoch: number;
   /** A few captions, as examples for previews. */
   readonly captions: readonly string[];
+  /** Tokens of the longest caption, with the trigger word and without start and end; undefined where they were not counted. */
+  readonly longestCaption?: number | undefined;
   /** Widest over narrowest: of the longest picture, at least 1. */
   readonly maxAspect: number;
 }
@@ -164,6 +171,7 @@ export function planTraining(
     ...decideDose(dataset, recipe, family, adapter.alpha.value, choices),
     ...textEncoders,
     ...decidePictures(dataset, base, family, choices),
+    ...decideText(dataset, base, choices),
     ...decideObjective(base, recipe, choices),
   };
   const measuring = decideMeasuring(dataset, base, decided.steps.value, family, choices);

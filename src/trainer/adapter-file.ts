@@ -13,6 +13,7 @@ import { trainedTextEncoders } from "../planner/targets.ts";
 import type { StateTensor } from "./checkpoint.ts";
 import type { AdapterWeights } from "./network.ts";
 import type { RunPictures } from "./pictures.ts";
+import { textFormOf } from "./text-form.ts";
 
 /** Of this package. */
 export const version = (JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string })
@@ -80,6 +81,9 @@ function describe({ plan, settings, base, run }: AdapterFacts, step: number, epo
       minSnrGamma: settings.minSnrGamma > 0 ? settings.minSnrGamma : undefined,
       noiseOffset: settings.noiseOffset > 0 ? settings.noiseOffset : undefined,
       captionDropout: settings.captionDropout,
+      // As sd-scripts has them: no clip skip for SDXL, and no length where it is the text encoder's own.
+      clipSkip: base.family === "sdxl" ? undefined : settings.clipSkip,
+      maxTokenLength: textFormOf(base, settings).chunks === 1 ? undefined : settings.maxCaptionTokens,
     },
     dataset: {
       pictures: trained.length,

@@ -1,7 +1,6 @@
 /** The denoiser as graphs: its prediction with adapters, the losses of a batch, and a training step. */
-import type { BaseModel } from "../checkpoints/base.ts";
-import { textWidths, tokenCount } from "../checkpoints/base.ts";
-import { textConditioning } from "../checkpoints/conditioning.ts";
+import { type BaseModel, plainText, type TextForm, textWidths, tokenCount } from "../checkpoints/base.ts";
+import { type TextConditioning, textConditioning } from "../checkpoints/conditioning.ts";
 import { Graph, type Value } from "../graph/graph.ts";
 import { type AdapterSpec, addAdapters } from "../lora/inject.ts";
 import { unet } from "../models/unet/model.ts";
@@ -23,17 +22,19 @@ export interface DenoiserOptions {
   readonly adapters: readonly AdapterSpec[];
   /** Whether texts come as embeddings, or as token ids with the text encoders in the graph. */
   readonly text: "embeddings" | "tokens";
+  /** One chunk and the last hidden state when absent. */
+  readonly form?: TextForm;
 }
 
 /**
  * What the UNet predicts. Feeds: `noisyLatents` [B, C, h, w], `timesteps` [B], `timeIds` [B, 6] for SDXL, and `textEmbeddings` [B, L, D]
  * with `pooled` [B, P] for SDXL, or the feeds of `textConditioning`. Fetches `prediction` [B, C, h, w].
  */
-export function buildDenoiser(base: DenoiserBase, { shape, adapters, text }: DenoiserOptions): Graph {
+export function buildDenoiser(base: DenoiserBase, { shape, adapters, text, form = plainText }: DenoiserOptions): Graph {
   const graph = new Graph();
   const { batch, height, width } = shape;
   const { textEmbeddings, pooled } =
-    text === "tokens" ? textConditioning(graph, base.textEncoders, batch, tokenCount(base)) : textFeedsOf(graph, base, batch);
+    text === "tokens" ? textConditioning(graph, base.textEncoders, batch, form) : textFeedsOf(graph, base, batch, form);
   const inputs = {
     sample: graph.feed("noisyLatents", [batch, base.unet.inChannels, height, width]),
     timesteps: graph.feed("timesteps", [batch]),
@@ -45,10 +46,10 @@ export function buildDenoiser(base: DenoiserBase, { shape, adapters, text }: Den
   return addAdapters(graph, adapters);
 }
 
-function textFeedsOf(graph: Graph, base: DenoiserBase, batch: number): { textEmbeddings: Value; pooled: Value | undefined } {
+function textFeedsOf(graph: Graph, base: DenoiserBase, batch: number, form: TextForm): TextConditioning {
   const widths = textWidths(base);
   return {
-    textEmbeddings: graph.feed("textEmbeddings", [batch, tokenCount(base), widths.embeddings]),
+    textEmbeddings: graph.feed("textEmbeddings", [batch, tokenCount(base, form), widths.embeddings]),
     pooled: widths.pooled === undefined ? undefined : graph.feed("pooled", [batch, widths.pooled]),
   };
 }

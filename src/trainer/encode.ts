@@ -1,9 +1,10 @@
 /** Encodes every picture and caption once, before the first step; what was encoded before comes from the disk. */
 import { buildTextEncoding, buildVaeEncoding } from "../checkpoints/conditioning.ts";
-import { type BaseModel, textWidths, tokenCount } from "../checkpoints/base.ts";
+import { type BaseModel, type TextForm, textWidths, tokenCount } from "../checkpoints/base.ts";
 import { hashFile, makeCacheKey, type TensorCache } from "../dataset/cache.ts";
 import { loadPicture } from "../dataset/pixels.ts";
 import { UserError } from "../errors.ts";
+import { chunkLength } from "../models/clip/chunks.ts";
 import { findEosRows } from "../models/clip/model.ts";
 import type { TrainSettings } from "../planner/plan.ts";
 import { createExecutables, type Executables } from "./executables.ts";
@@ -45,12 +46,13 @@ interface EncoderOptions {
   /** Keyed by content, model and placement, so that it is valid across runs. */
   readonly cache: TensorCache;
   readonly settings: Pick<TrainSettings, "alphaAsMask">;
+  readonly form: TextForm;
 }
 
 type CacheEntry = Parameters<TensorCache["put"]>[1];
 
-/** @example const encoder = createEncoder({ base, weights, cache, settings }); await encoder.text("a fox"); */
-export function createEncoder({ base, weights, cache, settings }: EncoderOptions): Encoder {
+/** @example const encoder = createEncoder({ base, weights, cache, settings, form }); await encoder.text("a fox"); */
+export function createEncoder({ base, weights, cache, settings, form }: EncoderOptions): Encoder {
   const counts = { cached: 0, made: 0 };
   const executables = createExecutables(weights);
   const { alphaAsMask } = settings;
@@ -73,10 +75,11 @@ export function createEncoder({ base, weights, cache, settings }: EncoderOptions
       return { latents: tensorOf(entry, "latents"), timeIds: tensorOf(entry, "timeIds"), mask: entry.mask?.data };
     },
     async text(caption) {
-      const ids = tokenise(base, caption);
+      const ids = tokenise(base, caption, form);
       const encoders = base.textEncoders.map(({ name }) => base.hashes[name] ?? base.hashes.all);
-      const key = makeCacheKey({ version: CACHE_VERSION, ids: ids.map((row) => [...row]), encoders });
-      const entry = await remember(key, () => makeText(base, executables, ids));
+      const { chunks, clipSkip } = form;
+      const key = makeCacheKey({ version: CACHE_VERSION, ids: ids.map((row) => [...row]), chunks, clipSkip, encoders });
+      const entry = await remember(key, () => makeText(base, executables, ids, form));
       return { textEmbeddings: tensorOf(entry, "textEmbeddings"), pooled: entry.pooled?.data };
     },
     dispose: () => executables.dispose(),
@@ -126,33 +129,47 @@ async function makePicture(
   return mask ? { ...entry, mask: { shape: [h, w], data: mask } } : entry;
 }
 
-async function makeText(base: BaseModel, executables: Executables, ids: readonly Int32Array[]): Promise<CacheEntry> {
-  const run = await executables.get("text encoders", () => buildTextEncoding(base, 1));
-  const { textEmbeddings, pooled } = await run.run(textFeeds(base, ids));
+async function makeText(
+  base: BaseModel,
+  executables: Executables,
+  ids: readonly Int32Array[],
+  form: TextForm,
+): Promise<CacheEntry> {
+  const run = await executables.get("text encoders", () => buildTextEncoding(base, 1, form));
+  const { textEmbeddings, pooled } = await run.run(textFeeds(base, ids, form));
   const widths = textWidths(base);
-  const shape = [tokenCount(base), widths.embeddings];
+  const shape = [tokenCount(base, form), widths.embeddings];
   const entry = { textEmbeddings: { shape, data: requireFloats(textEmbeddings, "textEmbeddings") } };
   return widths.pooled === undefined
     ? entry
     : { ...entry, pooled: { shape: [widths.pooled], data: requireFloats(pooled, "pooled") } };
 }
 
-/** Token ids of a caption for each text encoder. */
-export function tokenise(base: Pick<BaseModel, "textEncoders">, caption: string): readonly Int32Array[] {
-  const length = tokenCount(base);
-  return base.textEncoders.map(({ tokenizer }) => tokenizer.encode(caption).ids.slice(0, length));
+/** Token ids of a caption for each text encoder: its chunks, one after the other. */
+export function tokenise(
+  base: Pick<BaseModel, "textEncoders">,
+  caption: string,
+  { chunks }: Pick<TextForm, "chunks">,
+): readonly Int32Array[] {
+  const length = chunkLength(base);
+  return base.textEncoders.map(({ tokenizer }) => tokenizer.encodeChunks(caption, chunks, length).ids);
 }
 
-/** Feeds of `textConditioning` for a batch of token ids, one array of B rows for each encoder. */
-export function textFeeds(base: Pick<BaseModel, "textEncoders">, ids: readonly Int32Array[]): Record<string, Int32Array> {
-  const length = tokenCount(base);
+/** Feeds of `textConditioning` for a batch of token ids, for each encoder one array of what `tokenise` gave for B captions. */
+export function textFeeds(
+  base: Pick<BaseModel, "textEncoders">,
+  ids: readonly Int32Array[],
+  { chunks }: Pick<TextForm, "chunks">,
+): Record<string, Int32Array> {
+  const length = chunkLength(base);
   return Object.fromEntries(
     base.textEncoders.flatMap(({ name, config }, i) => {
       const rows = ids[i] ?? new Int32Array();
       const inputIds = [`inputIds.${name}`, rows] as const;
-      return config.projectionDim === undefined
-        ? [inputIds]
-        : [inputIds, [`eosRows.${name}`, findEosRows(rows, length, config)] as const];
+      if (config.projectionDim === undefined) return [inputIds];
+      // The first chunk of each caption is pooled.
+      const eosRows = findEosRows(rows, length, config).filter((_, row) => row % chunks === 0);
+      return [inputIds, [`eosRows.${name}`, eosRows] as const];
     }),
   );
 }

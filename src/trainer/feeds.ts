@@ -1,5 +1,5 @@
 /** What a step of training is fed: noisy latents, targets, weights and conditions, all functions of (seed, step, sample). */
-import { type BaseModel, textWidths, tokenCount } from "../checkpoints/base.ts";
+import { type BaseModel, type TextForm, textWidths } from "../checkpoints/base.ts";
 import type { TensorData } from "../engines/engine.ts";
 import { lossWeights, trainingNoise } from "../diffusion/loss.ts";
 import { integers, uniform } from "../diffusion/philox.ts";
@@ -28,7 +28,7 @@ export interface FeedMaker {
 /** How a batch's texts are given: as embeddings made before, or as token ids when the text encoders are trained. */
 export type TextSource =
   | { readonly kind: "embeddings"; readonly get: (caption: string) => EncodedText }
-  | { readonly kind: "tokens"; readonly get: (caption: string) => readonly Int32Array[] };
+  | { readonly kind: "tokens"; readonly form: TextForm; readonly get: (caption: string) => readonly Int32Array[] };
 
 export function createFeedMaker(options: {
   readonly base: Pick<BaseModel, "unet" | "vae" | "textEncoders">;
@@ -74,13 +74,8 @@ function conditionFeeds(
   const sizes = base.unet.additionEmbed ? { timeIds: join(samples.map(({ picture }) => picture.timeIds)) } : {};
   if (text.kind === "tokens") {
     const rows = samples.map(({ caption }) => text.get(caption));
-    return {
-      ...sizes,
-      ...textFeeds(
-        base,
-        base.textEncoders.map((_, i) => joinIds(rows.map((row) => row[i] ?? new Int32Array(tokenCount(base))))),
-      ),
-    };
+    const ids = base.textEncoders.map((_, i) => joinIds(rows.map((row) => row[i] ?? new Int32Array())));
+    return { ...sizes, ...textFeeds(base, ids, text.form) };
   }
   const encoded = samples.map(({ caption }) => text.get(caption));
   const textEmbeddings = join(encoded.map((entry) => entry.textEmbeddings));

@@ -1,5 +1,5 @@
 /** What is trained, on the engine: adapter weights and optimizer state, and the compiled steps for each bucket. */
-import type { BaseModel } from "../checkpoints/base.ts";
+import type { BaseModel, TextForm } from "../checkpoints/base.ts";
 import { uniform } from "../diffusion/philox.ts";
 import type { Engine, Executable, TensorData } from "../engines/engine.ts";
 import { type Graph, sizeOf } from "../graph/graph.ts";
@@ -49,6 +49,7 @@ interface NetworkOptions {
   readonly engine: Engine;
   readonly weights: WeightStore;
   readonly settings: TrainSettings;
+  readonly form: TextForm;
   readonly masked: boolean;
   /** Whether all pictures have one size, so that one graph is run again and again. */
   readonly oneSize: boolean;
@@ -96,7 +97,7 @@ export function createNetwork(options: NetworkOptions): Network {
 
 /** The compiled graphs of a run, each for its size of latents. */
 function createSteps(
-  { base, weights, settings, masked, oneSize }: NetworkOptions,
+  { base, weights, settings, form, masked, oneSize }: NetworkOptions,
   adapters: readonly AdapterSpec[],
   groups: readonly ParameterGroup[],
 ) {
@@ -104,7 +105,7 @@ function createSteps(
   const optimizer = optimizerSettings(settings);
   const executables = createExecutables(weights);
   const text = trainedTextEncoders(base, settings).length > 0 ? "tokens" : "embeddings";
-  const lossOptions = (shape: DenoiserShape): LossOptions => ({ shape, adapters, masked, text });
+  const lossOptions = (shape: DenoiserShape): LossOptions => ({ shape, adapters, masked, text, form });
   const buildOne = (own: LossOptions): Graph =>
     accumulation === 1 ? buildStep(base, own, groups, optimizer) : buildMicrostep(base, own, groups, accumulation);
   const nameOf = ({ height, width }: LatentSize): string => `step ${width}x${height} x${batch}`;

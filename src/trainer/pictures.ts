@@ -70,7 +70,7 @@ interface Problem {
 
 /** More than this cut off, and the caption speaks of what is not to be seen. */
 const MAX_CROP = 0.5;
-/** Text encoders read some 300 characters: a caption this long is not what was learnt from. */
+/** Three chunks are some 1000 characters: a caption this long is not what was learnt from. */
 const MAX_CAPTION = 2000;
 
 /** Pictures that would teach something else than they show and say. */
@@ -86,7 +86,7 @@ function findProblem(
     };
   }
   if (caption.length > MAX_CAPTION) {
-    const message = `The caption of ${path} has ${caption.length} characters; the text encoder reads only the first 300 or so.`;
+    const message = `The caption of ${path} has ${caption.length} characters; text encoders read at most the first 1000 or so.`;
     return { message, fix: "Shorten it to what the picture shows, most important first." };
   }
   return undefined;

@@ -1,6 +1,6 @@
 /** Everything that stands between a plan and its first step: base, dataset, encoding, and the network on the engine. */
 import { openBase } from "../checkpoints/diffusers-folder.ts";
-import type { BaseModel } from "../checkpoints/base.ts";
+import type { BaseModel, TextForm } from "../checkpoints/base.ts";
 import { openCache } from "../dataset/cache.ts";
 import type { Engine } from "../engines/engine.ts";
 import { UserError } from "../errors.ts";
@@ -17,6 +17,7 @@ import { readRunPictures, type RunPicture, type RunPictures } from "./pictures.t
 import { createPreviewer, type Previewer, previewTexts } from "./preview.ts";
 import type { RunPaths } from "./run-folder.ts";
 import { createPainter, type Painter } from "./sample.ts";
+import { describeCutCaptions, textFormOf } from "./text-form.ts";
 import { createValidator, type Validator } from "./validate.ts";
 import { createWeightStore, type WeightStore } from "./weights.ts";
 
@@ -59,19 +60,20 @@ export async function* prepareRun(
   const settings = settingsOf(plan);
   yield { type: "progress", phase: "base", done: 0, total: 1 };
   const base = await openPlannedBase(settings, options.hashCacheFile);
+  const form = textFormOf(base, settings);
   const run = await readRunPictures(settings);
   const targets = findTrainedTargets(base, settings);
   const initial =
     settings.continueFrom === null ? new Map() : await readInitialAdapter(settings.continueFrom, base, targets, settings);
-  const notes = [...base.notes, ...run.notes, ...describeCutCaptions(base, run), ...plan.warnings];
+  const notes = [...base.notes, ...run.notes, ...describeCutCaptions(base, run, form), ...plan.warnings];
   yield { type: "progress", phase: "base", done: 1, total: 1 };
 
   const engine = await options.createEngine();
   let isReady = false;
   try {
     const weights = createWeightStore(engine, base);
-    const encodings = yield* encodeAll(base, weights, run, settings, options.signal);
-    const prepared = assemble({ plan, settings, paths, base, engine, weights, run, targets, initial, encodings });
+    const encodings = yield* encodeAll(base, weights, run, settings, form, options.signal);
+    const prepared = assemble({ plan, settings, form, paths, base, engine, weights, run, targets, initial, encodings });
     isReady = true;
     return { ...prepared, notes: [...notes, ...encodings.notes] };
   } finally {
@@ -104,13 +106,14 @@ async function* encodeAll(
   weights: WeightStore,
   run: RunPictures,
   settings: TrainSettings,
+  form: TextForm,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<TrainEvent, Encodings> {
   const notes: string[] = [];
   const cache = await openCache(settings.cacheFolder, {
     onDamaged: (path, reason) => notes.push(`${path} was damaged and is made again: ${reason}`),
   });
-  const encoder = createEncoder({ base, weights, cache, settings });
+  const encoder = createEncoder({ base, weights, cache, settings, form });
   const pictures = yield* encodePictures(encoder, run.pictures, settings, signal);
   // While text encoders are trained, only what the base model alone draws is encoded in advance.
   const isTextTrained = trainedTextEncoders(base, settings).length > 0;
@@ -126,6 +129,7 @@ async function* encodeAll(
 function assemble(parts: {
   readonly plan: TrainPlan;
   readonly settings: TrainSettings;
+  readonly form: TextForm;
   readonly paths: RunPaths;
   readonly base: BaseModel;
   readonly engine: Engine;
@@ -135,17 +139,17 @@ function assemble(parts: {
   readonly initial: ReadonlyMap<string, AdapterWeights>;
   readonly encodings: Encodings;
 }): Omit<PreparedRun, "notes"> {
-  const { plan, settings, paths, base, engine, weights, run, targets, initial, encodings } = parts;
+  const { plan, settings, form, paths, base, engine, weights, run, targets, initial, encodings } = parts;
   const masked = [...encodings.pictures.values()].some(({ mask }) => mask !== undefined);
   const members = membersOf(run);
   const oneSize = members.filter((list) => list.length > 0).length === 1;
-  const network = createNetwork({ base, engine, weights, settings, masked, oneSize, initial });
+  const network = createNetwork({ base, engine, weights, settings, form, masked, oneSize, initial });
   const schedule = { ...base.schedule, predictionType: settings.predictionType };
-  const feeds = createFeedMaker({ base, schedule, settings, masked, text: textSource(base, settings, encodings) });
+  const feeds = createFeedMaker({ base, schedule, settings, masked, text: textSource(base, settings, form, encodings) });
   const encoded = (picture: number, flip: boolean): EncodedPicture =>
     found(encodings.pictures.get(pictureKey(picture, flip)), `picture ${picture}`);
   const encodeText = (prompt: string) => Promise.resolve(found(encodings.texts.get(prompt), `the prompt "${prompt}"`));
-  const painter = createPainter({ base, weights, encodeText });
+  const painter = createPainter({ base, weights, form, encodeText });
   const usesPreviews = settings.previewPrompts.length > 0;
   const repeats = members.map((list) => list.map((i) => run.pictures[i]?.item.repeats ?? 1));
   return {
@@ -174,24 +178,10 @@ function membersOf({ buckets, pictures }: RunPictures): readonly (readonly numbe
 }
 
 /** Token ids where a text encoder is trained: then all of them run in every step, and what is not trained is not changed. */
-function textSource(base: BaseModel, settings: TrainSettings, { texts }: Encodings): TextSource {
+function textSource(base: BaseModel, settings: TrainSettings, form: TextForm, { texts }: Encodings): TextSource {
   return trainedTextEncoders(base, settings).length > 0
-    ? { kind: "tokens", get: (caption) => tokenise(base, caption) }
+    ? { kind: "tokens", form, get: (caption) => tokenise(base, caption, form) }
     : { kind: "embeddings", get: (caption) => found(texts.get(caption), `the caption "${caption}"`) };
-}
-
-/** Captions whose end no text encoder sees. */
-function describeCutCaptions({ textEncoders }: BaseModel, { pictures }: RunPictures): readonly string[] {
-  const cut = pictures.flatMap(({ item, caption }) => {
-    const unseen = textEncoders.map(({ tokenizer }) => tokenizer.encode(caption).cutText).filter((text) => text !== "");
-    return unseen[0] === undefined || unseen.length < textEncoders.length ? [] : [{ name: item.name, text: unseen[0] }];
-  });
-  const [first] = cut;
-  if (!first) return [];
-  const many = cut.length === 1 ? `The caption of ${first.name} is` : `${cut.length} of ${pictures.length} captions are`;
-  const where = cut.length === 1 ? "" : ` in ${first.name}`;
-  const text = first.text.length > 60 ? `${first.text.slice(0, 60)}...` : first.text;
-  return [`${many} longer than the text encoder reads; what it does not see${where}: "${text}". Put what matters first.`];
 }
 
 async function disposeAll(network: Network, painter: Painter, engine: Engine): Promise<void> {

@@ -1,5 +1,5 @@
 /** Draws pictures with a base model and adapters. */
-import { type BaseModel, textWidths, tokenCount } from "../checkpoints/base.ts";
+import { type BaseModel, plainText, type TextForm, textWidths, tokenCount } from "../checkpoints/base.ts";
 import { buildTextEncoding, buildVaeDecoding } from "../checkpoints/conditioning.ts";
 import { sdxlTimeIds } from "../diffusion/conditioning.ts";
 import { normal } from "../diffusion/philox.ts";
@@ -13,8 +13,9 @@ import { type Pixels, tensorToPixels } from "../formats/images.ts";
 import { type AdapterSpec, addAdapters } from "../lora/inject.ts";
 import { buildDenoiser } from "./denoiser.ts";
 import { type EncodedText, requireFloats, textFeeds, tokenise } from "./encode.ts";
-import { createExecutables } from "./executables.ts";
+import { createExecutables, type Executables } from "./executables.ts";
 import { join } from "./feeds.ts";
+import { chunksFor } from "./text-form.ts";
 import type { WeightStore } from "./weights.ts";
 
 /** One picture to be drawn. */
@@ -38,40 +39,30 @@ export interface Painter {
   dispose(): Promise<void>;
 }
 
-/**
- * @param options.encodeText what encodes prompts that no adapter changes, such as a cache; the text encoders themselves if absent
- */
-export function createPainter(options: {
+interface PainterOptions {
   readonly base: BaseModel;
   readonly weights: WeightStore;
+  /** How prompts are read. Where `chunks` is absent each picture takes the fewest that hold its prompts. */
+  readonly form?: Partial<TextForm> | undefined;
+  /** Encodes, in that form, prompts that no adapter changes, such as a cache; the text encoders themselves if absent. */
   readonly encodeText?: (prompt: string) => Promise<EncodedText>;
-}): Painter {
+}
+
+export function createPainter(options: PainterOptions): Painter {
   const { base, weights } = options;
   const executables = createExecutables(weights);
-  const encode = async (prompt: string, adapters: readonly AdapterSpec[]): Promise<EncodedText> => {
-    const own = adapters.filter(({ path }) => path.startsWith("text_encoder"));
-    if (own.length === 0 && options.encodeText) return options.encodeText(prompt);
-    const run = await executables.get(`text encoders${keyOf(own)}`, () => addAdapters(buildTextEncoding(base, 1), own));
-    const { textEmbeddings, pooled } = await run.run(textFeeds(base, tokenise(base, prompt)));
-    return {
-      textEmbeddings: requireFloats(textEmbeddings, "textEmbeddings"),
-      pooled: pooled && requireFloats(pooled, "pooled"),
-    };
-  };
-  const encodeNegative = (prompt: string, adapters: readonly AdapterSpec[]): Promise<EncodedText> | EncodedText =>
-    prompt === "" && base.zerosForEmptyPrompt ? zeroText(base) : encode(prompt, adapters);
-
+  const encode = createTextReader(options, executables);
   return {
     async draw(request, signal) {
-      const { adapters, guidance, widthPx, heightPx } = request;
+      const { adapters, widthPx, heightPx } = request;
       checkSize(base, widthPx, heightPx);
       const size = { height: heightPx / base.pixelsPerLatent, width: widthPx / base.pixelsPerLatent };
-      const texts = [await encode(request.prompt, adapters)];
-      if (guidance !== 1) texts.push(await encodeNegative(request.negativePrompt, adapters));
+      const { form, texts } = await encode(request);
       const own = adapters.filter(({ path }) => path.startsWith("unet."));
       const shape = { batch: texts.length, ...size };
-      const unet = await executables.get(`denoiser ${widthPx}x${heightPx} x${shape.batch}${keyOf(own)}`, () =>
-        buildDenoiser(base, { shape, adapters: own, text: "embeddings" }),
+      const unet = await executables.get(
+        `denoiser ${widthPx}x${heightPx} x${shape.batch}, text x${form.chunks}${keyOf(own)}`,
+        () => buildDenoiser(base, { shape, adapters: own, text: "embeddings", form }),
       );
       const latents = await denoise(base, unet, texts, request, signal);
       const decoder = await executables.get(`vae decoder ${widthPx}x${heightPx}`, () =>
@@ -81,6 +72,38 @@ export function createPainter(options: {
       return tensorToPixels(requireFloats(pixels, "pixels"), heightPx, widthPx);
     },
     dispose: () => executables.dispose(),
+  };
+}
+
+/** A picture's texts, all in one form: the prompt and, where there is guidance, the negative prompt. */
+interface ReadTexts {
+  readonly form: TextForm;
+  readonly texts: readonly EncodedText[];
+}
+
+function createTextReader(options: PainterOptions, executables: Executables): (request: ImageRequest) => Promise<ReadTexts> {
+  const { base } = options;
+  const encode = async (prompt: string, adapters: readonly AdapterSpec[], form: TextForm): Promise<EncodedText> => {
+    const own = adapters.filter(({ path }) => path.startsWith("text_encoder"));
+    if (own.length === 0 && options.encodeText) return options.encodeText(prompt);
+    const run = await executables.get(`text encoders x${form.chunks}${keyOf(own)}`, () =>
+      addAdapters(buildTextEncoding(base, 1, form), own),
+    );
+    const { textEmbeddings, pooled } = await run.run(textFeeds(base, tokenise(base, prompt, form), form));
+    return {
+      textEmbeddings: requireFloats(textEmbeddings, "textEmbeddings"),
+      pooled: pooled && requireFloats(pooled, "pooled"),
+    };
+  };
+  return async ({ prompt, negativePrompt, guidance, adapters }) => {
+    const prompts = guidance === 1 ? [prompt] : [prompt, negativePrompt];
+    const form = { ...plainText, ...options.form, chunks: options.form?.chunks ?? chunksFor(base, prompts) };
+    const texts: EncodedText[] = [];
+    for (const [i, text] of prompts.entries()) {
+      const isZero = i === 1 && text === "" && base.zerosForEmptyPrompt;
+      texts.push(isZero ? zeroText(base, form) : await encode(text, adapters, form));
+    }
+    return { form, texts };
   };
 }
 
@@ -143,10 +166,10 @@ function keyOf(adapters: readonly AdapterSpec[]): string {
   return adapters.length === 0 ? "" : ` with ${[...new Set(strengths)].join(", ")}`;
 }
 
-function zeroText(base: BaseModel): EncodedText {
+function zeroText(base: BaseModel, form: TextForm): EncodedText {
   const { embeddings, pooled } = textWidths(base);
   return {
-    textEmbeddings: new Float32Array(tokenCount(base) * embeddings),
+    textEmbeddings: new Float32Array(tokenCount(base, form) * embeddings),
     pooled: pooled === undefined ? undefined : new Float32Array(pooled),
   };
 }

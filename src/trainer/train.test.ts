@@ -9,7 +9,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { writePng } from "../formats/images.ts";
 import { openSafetensors, readTensor, writeSafetensors } from "../formats/safetensors.ts";
 import { openBase } from "../checkpoints/diffusers-folder.ts";
-import type { TrainPlan } from "../planner/plan.ts";
+import type { TrainPlan, UserChoices } from "../planner/plan.ts";
 import { collect, createToy, type Toy, toyOptions } from "../../test/toy-run.ts";
 import { writeToyDataset } from "../../test/toy-base.ts";
 import type { TrainEvent } from "./events.ts";
@@ -212,8 +212,11 @@ test("a caption that the text encoders cannot read whole is trained on, and told
   const plan = { ...(await toy.plan("long", { steps: 1 })), datasetFolder: { value: data, reason: "" } };
   const events = await collect(train(plan, toyOptions));
   expect(
-    events.filter((event) => event.type === "warning" && /longer than the text encoder reads/.test(event.message)),
-  ).toHaveLength(1);
+    events.flatMap((event) => (event.type === "warning" && event.message.includes("longer") ? [event.message] : [])),
+  ).toEqual([
+    'The caption of square-2 is longer than the 14 tokens that are read; what is not seen: "some colour or other". ' +
+      "Put what matters first, or give --max-caption-tokens up to 42.",
+  ]);
 });
 
 test("two microsteps of one picture are one step of two", async () => {
@@ -311,6 +314,27 @@ test("text encoders are trained when they have a rate", async () => {
   expect([...tensors.keys()]).toContain("lora_te1_text_model_encoder_layers_0_mlp_fc1.lora_up.weight");
 });
 
+test("captions of two chunks are trained on, text encoders frozen or trained alike, and a change in the second chunk counts", async () => {
+  const data = await writeToyDataset(join(toy.folder, "two-chunks"), 3);
+  for (const i of [0, 1, 2]) await writeFile(join(data, `square-${i}.txt`), `a square, number ${i}`);
+  const firstLosses = async (name: string, choices: Partial<UserChoices>) => {
+    const made = await toy.plan(name, { steps: 1, maxCaptionTokens: 28, ...choices });
+    const plan = { ...made, datasetFolder: { value: data, reason: "" } };
+    const events = await collect(train(plan, toyOptions));
+    expect(events.at(-1)).toMatchObject({ type: "done" });
+    expect(events.filter((event) => event.type === "warning" && event.message.includes("longer"))).toEqual([]);
+    return { plan, loss: events.flatMap((event) => (event.type === "validation" ? [event.train] : []))[0] ?? NaN };
+  };
+  const previews = { previewPrompts: ["a square, number 1"], previewSteps: 1 };
+  const frozen = await firstLosses("frozen", {});
+  const trained = await firstLosses("trained", { ...previews, textEncoderLearningRate: 1e-4 });
+  // Before the first step both are the base: cached embeddings and encoders in the graph must be the same text.
+  expect(trained.loss / frozen.loss).toBeCloseTo(1, 5);
+  expect(await (await readRun(trained.plan, "step-000001")).largestUp("text_encoder_2")).toBeGreaterThan(0);
+  for (const i of [0, 1, 2]) await writeFile(join(data, `square-${i}.txt`), `a square, number 9`);
+  expect((await firstLosses("other-end", {})).loss / frozen.loss).not.toBeCloseTo(1, 5);
+});
+
 /** The metadata of a run's result, and the parameters of its last checkpoint. */
 async function readRun(plan: TrainPlan, last: string) {
   const { metadata } = await openSafetensors(join(plan.runFolder.value, `${plan.name.value}.safetensors`));
@@ -374,6 +398,20 @@ test("a base of the SD 1.5 kind is trained, with its preview sheet", async () =>
   const events = await collect(train(plan, toyOptions));
   expect(events.at(-1)).toMatchObject({ type: "done", step: 2 });
   expect(await readdir(join(plan.runFolder.value, "samples"))).toEqual(["step-000002.png"]);
+  const plain = await readRun(plan, "step-000002");
+  expect(plain.metadata).toMatchObject({ ss_clip_skip: "1", ss_max_token_length: "None", "modelspec.encoder_layer": "1" });
+  await rm(other.folder, { recursive: true });
+});
+
+test("clip skip 2 takes the layer before the last, and the file tells of it and of the captions' length", async () => {
+  const other = await createToy("sd15");
+  const skipping = await other.plan("skipping", { steps: 2, clipSkip: 2, maxCaptionTokens: 28, textEncoderLearningRate: 1e-4 });
+  await collect(train(skipping, toyOptions));
+  const { metadata, largestUp } = await readRun(skipping, "step-000002");
+  expect(metadata).toMatchObject({ ss_clip_skip: "2", ss_max_token_length: "28", "modelspec.encoder_layer": "2" });
+  // Nothing that is read lies behind the toy's second and last layer.
+  expect(await largestUp("text_encoder.text_model.encoder.layers.0")).toBeGreaterThan(0);
+  expect(await largestUp("text_encoder.text_model.encoder.layers.1")).toBe(0);
   await rm(other.folder, { recursive: true });
 });
 

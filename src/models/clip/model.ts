@@ -44,12 +44,17 @@ export function clipText(params: Params, { inputIds, eosRows }: ClipTextInputs, 
     x = encoderLayer(textModel.at("encoder.layers").at(i), x, mask, config);
     hiddenStates.push(x);
   }
-  const lastHiddenState = layerNorm(textModel.at("final_layer_norm"), x, config.layerNormEps);
+  const lastHiddenState = finalLayerNorm(params, x, config);
   const pooled = eosRows && textModel.scope(() => gather(rows(lastHiddenState), eosRows));
   const { projectionDim } = config;
   const textEmbeds =
     pooled && projectionDim !== undefined ? linear(params.at("text_projection"), pooled, projectionDim, { bias: false }) : undefined;
   return { hiddenStates, lastHiddenState, pooled, textEmbeds };
+}
+
+/** The encoder's last norm, for a hidden state that is not the last one too: [B, L, D] -> the same. */
+export function finalLayerNorm(params: Params, x: Value, { layerNormEps }: ClipTextConfig): Value {
+  return layerNorm(params.at("text_model.final_layer_norm"), x, layerNormEps);
 }
 
 /** The weights of the encoder, with its projection where it has one. */

@@ -79,6 +79,25 @@ describe("createClipTokenizer", () => {
     expect(tokenizer.encode("abcdef <|endoftext|> gh").cutText).toBe("abcdef <|endoftext|> gh");
   });
 
+  test("a long text is cut into chunks with marks of their own, and each has the same length", () => {
+    const tokenizer = createToy([], 7);
+    const { bosId, eosId, padId } = tokenizer;
+    const end = (letter: string): number => 256 + letter.charCodeAt(0);
+    const { ids, cutText } = tokenizer.encodeChunks("ab cde fg", 3, 6);
+    const [a, c, d, f] = [0x61, 0x63, 0x64, 0x66];
+    expect([...ids.subarray(0, 6)]).toEqual([bosId, a, end("b"), c, d, eosId]);
+    expect([...ids.subarray(6, 12)]).toEqual([bosId, end("e"), f, end("g"), eosId, padId]);
+    expect([...ids.subarray(12)]).toEqual([bosId, eosId, padId, padId, padId, padId]);
+    expect(cutText).toBe("");
+    expect(tokenizer.encodeChunks("ab cde fg", 1, 6).cutText).toBe("cde fg");
+    expect(tokenizer.encodeChunks("ab", 1, 7).ids).toEqual(tokenizer.encode("ab").ids);
+  });
+
+  test("all tokens of a text are counted, whatever fits, without marks", () => {
+    const tokenizer = createToy(["a b"], 4);
+    expect(["", "ab", "ab abc", "a".repeat(500)].map((text) => tokenizer.countTokens(text))).toEqual([0, 2, 4, 500]);
+  });
+
   test("an end token in the text itself is where the text is pooled", () => {
     expect(createToy([], 9).encode("a<|endoftext|>b")).toMatchObject({ length: 5, eosIndex: 2 });
   });

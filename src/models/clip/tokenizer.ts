@@ -25,9 +25,25 @@ interface EncodedText {
   readonly cutText: string;
 }
 
+/** A text of any length as token ids, in chunks that the text encoder reads one by one. */
+interface ChunkedText {
+  /** [chunks * length]: each chunk with its start token, its tokens, its end token and padding; chunks without tokens come last. */
+  readonly ids: Int32Array;
+  /** What did not fit into all chunks, lower-cased, from the first word that is not whole; "" when all fits. */
+  readonly cutText: string;
+}
+
 /** CLIP's tokenizer over one vocabulary. */
 export interface ClipTokenizer {
   encode(text: string): EncodedText;
+  /**
+   * Cuts the text after every `length` - 2 tokens, in the middle of a word if need be.
+   *
+   * @param length tokens in a chunk, start and end token included: the text encoder's positions
+   */
+  encodeChunks(text: string, chunks: number, length: number): ChunkedText;
+  /** Tokens of the whole text, without start and end token. */
+  countTokens(text: string): number;
   /** Highest id plus one: the rows of the token embedding. */
   readonly vocabSize: number;
   readonly bosId: number;
@@ -75,30 +91,58 @@ export function createClipTokenizer({ vocab, merges, padToken = eosToken, maxLen
   const [bosId, eosId, padId] = [idOf(bosToken), idOf(eosToken), idOf(padToken)];
   // Cut out of the raw text before anything else: with SDXL's second tokenizer every "!" becomes its padding token.
   const specialIds = new Map([bosToken, eosToken, padToken].map((token) => [token, idOf(token)]));
-  const mergeWord = createMerger(vocab, merges, eosId);
+  const read = createReader(specialIds, createMerger(vocab, merges, eosId));
+  /** Start, tokens, end, and padding to `length`. */
+  const pad = (tokens: readonly number[], length: number): Int32Array => {
+    const padded = new Int32Array(length).fill(padId);
+    padded.set([bosId, ...tokens, eosId]);
+    return padded;
+  };
+  return {
+    encode(text) {
+      const { tokens, cutText } = read(text, maxLength - 2);
+      const padded = pad(tokens, maxLength);
+      return { ids: padded, length: tokens.length + 2, eosIndex: padded.indexOf(eosId), cutText };
+    },
+    encodeChunks(text, chunks, length) {
+      const room = length - 2;
+      const { tokens, cutText } = read(text, chunks * room);
+      const padded = new Int32Array(chunks * length);
+      for (let i = 0; i < chunks; i++) padded.set(pad(tokens.slice(i * room, (i + 1) * room), length), i * length);
+      return { ids: padded, cutText };
+    },
+    countTokens: (text) => read(text, Infinity).tokens.length,
+    vocabSize: Math.max(...ids.values()) + 1,
+    bosId,
+    eosId,
+    padId,
+    maxLength,
+  };
+}
 
-  const encode = (text: string): EncodedText => {
+/** The first `room` tokens of a text, without marks, and the text from its first word that is not whole in them. */
+type Reader = (text: string, room: number) => { readonly tokens: readonly number[]; readonly cutText: string };
+
+function createReader(specialIds: ReadonlyMap<string, number>, mergeWord: (word: string) => readonly number[]): Reader {
+  const special = [...specialIds.keys()];
+  return (text, room) => {
     const tokens: number[] = [];
-    const room = maxLength - 2;
     let cutText = "";
-    for (const { text: part, isSpecial } of splitSpecial(text, [...specialIds.keys()])) {
+    for (const { text: part, isSpecial } of splitSpecial(text, special)) {
       if (cutText !== "") {
         cutText += part;
         continue;
       }
       for (const match of isSpecial ? [{ 0: part, index: 0 }] : part.matchAll(wordPattern)) {
-        for (const id of isSpecial ? [specialIds.get(part) ?? eosId] : mergeWord(match[0])) tokens.push(id);
+        const id = isSpecial ? specialIds.get(part) : undefined;
+        for (const token of id === undefined ? mergeWord(match[0]) : [id]) tokens.push(token);
         if (tokens.length <= room) continue;
         cutText = part.slice(match.index);
         break;
       }
     }
-    const used = [bosId, ...tokens.slice(0, room), eosId];
-    const padded = new Int32Array(maxLength).fill(padId);
-    padded.set(used);
-    return { ids: padded, length: used.length, eosIndex: used.indexOf(eosId), cutText: cutText.trim() };
+    return { tokens: tokens.slice(0, room), cutText: cutText.trim() };
   };
-  return { encode, vocabSize: Math.max(...ids.values()) + 1, bosId, eosId, padId, maxLength };
 }
 
 /** The text cut at special tokens; what lies between them is normalized. */
