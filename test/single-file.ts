@@ -36,6 +36,17 @@ export async function readSingleFileCase(family: SingleFileFamily): Promise<Sing
   return JSON.parse(await readFile(join(fixtureFolder(family), "case.json"), "utf8")) as SingleFileCase;
 }
 
+const embeddings = new Map<string, Float32Array>();
+
+/** `makeWeight`, which for the vocabularies takes most of a file's time, once for each. */
+function recallWeight(key: string, shape: readonly number[]): Float32Array {
+  const isLarge = sizeOf(shape) > 1e6;
+  const known = embeddings.get(`${key} ${shape.join()}`);
+  const values = known ?? makeWeight(key, shape);
+  if (isLarge) embeddings.set(`${key} ${shape.join()}`, values);
+  return values;
+}
+
 /** Whole numbers from -8 to 7 times a power of two, near 1 in norms: the same in every float type. */
 export function makeWeight(key: string, shape: readonly number[]): Float32Array {
   const seed = crc32(key);
@@ -79,7 +90,7 @@ export async function writeTensors(
     await write(length);
     await write(json);
     for (const { key, shape, values, dtype: own = dtype } of tensors)
-      await write(encode(values ?? makeWeight(key, shape), own));
+      await write(encode(values ?? recallWeight(key, shape), own));
   });
   return path;
 }
@@ -93,13 +104,16 @@ function encode(values: Float32Array, dtype: StoredDtype | "U8"): Uint8Array {
   return new Uint8Array(narrow.buffer, narrow.byteOffset, narrow.byteLength);
 }
 
+/** The bits of each value; zero as it is positive. */
 const float8Bits = new Map(
   [
     ...float8ToFloat32(
-      Uint8Array.from({ length: 256 }, (_, i) => i),
+      Uint8Array.from({ length: 256 }, (_, bits) => bits),
       "E4M3",
     ),
-  ].map((value, i) => [value, i]),
+  ]
+    .map((value, bits) => [value, bits] as const)
+    .filter(([, bits]) => bits !== 0x80),
 );
 
 function refuseValue(value: number): never {
@@ -140,7 +154,7 @@ export async function writeSameFolder(folder: string, family: SingleFileFamily):
 function takePlace(file: SingleFileCase["file"], place: Place, isVae: boolean): Pick<FileTensorToWrite, "shape" | "values"> {
   const [key, how] = typeof place === "string" ? [place] : place;
   const shape = file[key] ?? [];
-  const values = makeWeight(key, shape);
+  const values = recallWeight(key, shape);
   const [rows = 1, ...rest] = shape;
   if (how === undefined) return { values, shape: isVae && /attn_1\.[qkvp]/.test(key) ? shape.slice(0, 2) : shape };
   if (how !== "transposed") {

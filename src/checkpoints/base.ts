@@ -1,4 +1,5 @@
 /** A base model on disk, opened: its configurations, tokenizers and where every weight lies. Nothing large is read. */
+import { UserError } from "../errors.ts";
 import type { NoiseSchedule } from "../diffusion/schedule.ts";
 import type { Shape } from "../graph/graph.ts";
 import type { TensorSource } from "../engines/engine.ts";
@@ -73,10 +74,22 @@ export interface BaseModel {
   readonly notes: readonly string[];
 }
 
-/** The same base with its text encoder read so many layers from the end; SDXL's are always read in the same place. */
+/**
+ * The same base with its text encoder read so many layers from the end.
+ *
+ * @throws UserError for a layer that it has not, or for SDXL, whose encoders are always read at the second-to-last
+ */
 export function withClipSkip(base: BaseModel, clipSkip: number): BaseModel {
-  if (base.family === "sdxl") return base;
-  return { ...base, textEncoders: base.textEncoders.map((encoder) => ({ ...encoder, clipSkip })) };
+  const isFixed = base.family === "sdxl";
+  const layers = Math.min(...base.textEncoders.map(({ config }) => config.numHiddenLayers));
+  if (isFixed ? clipSkip !== 2 : !(clipSkip >= 1 && clipSkip <= layers)) {
+    const why = isFixed ? "SDXL always reads the second-to-last layer" : `its text encoder has ${layers} layers`;
+    throw new UserError(`Clip skip ${clipSkip} cannot be had of ${base.name}: ${why}.`, {
+      fix: isFixed ? "Leave --clip-skip out." : `Give --clip-skip a whole number from 1 to ${layers}.`,
+      exitCode: 2,
+    });
+  }
+  return isFixed ? base : { ...base, textEncoders: base.textEncoders.map((encoder) => ({ ...encoder, clipSkip })) };
 }
 
 /** Tokens in a caption, start and end included. */

@@ -4,7 +4,7 @@ import { UserError } from "../errors.ts";
 import { openSafetensors } from "../formats/safetensors.ts";
 import type { ClipTextConfig } from "../models/clip/config.ts";
 import { listClipTextParameters } from "../models/clip/model.ts";
-import { createClipTokenizer } from "../models/clip/tokenizer.ts";
+import { type ClipTokenizer, createClipTokenizer } from "../models/clip/tokenizer.ts";
 import { lineages } from "../models/lineages.ts";
 import { listUnetParameters } from "../models/unet/model.ts";
 import { assembleBase, encoderNames } from "./assemble-base.ts";
@@ -83,16 +83,30 @@ function refuseVariant(path: string, { variant }: BaseOptions): void {
 }
 
 async function readTextEncoders(tensors: FileTensors, family: BaseFamily, path: string): Promise<readonly TextEncoderPart[]> {
-  const vocabulary = await readClipVocabulary();
-  return encoderNames[family].map((name) => {
+  const prefix = family === "sdxl" ? SDXL_CLIP_PREFIX : SD15_CLIP_PREFIX;
+  const encoders: TextEncoderPart[] = [];
+  for (const name of encoderNames[family]) {
     const isSecond = name === "text_encoder_2";
-    const prefix = family === "sdxl" ? SDXL_CLIP_PREFIX : SD15_CLIP_PREFIX;
     const config = isSecond ? deriveOpenClipConfig(tensors, path) : deriveClipConfig(tensors, prefix, path);
-    const maxLength = config.maxPositionEmbeddings;
-    const tokenizer = createClipTokenizer({ ...vocabulary, maxLength, ...(isSecond ? { padToken: "!" } : {}) });
+    const tokenizer = await readTokenizer(config.maxPositionEmbeddings, isSecond ? "!" : undefined);
     refuseVocabulary(config, tokenizer.vocabSize, path);
-    return { name, config, tokenizer };
-  });
+    encoders.push({ name, config, tokenizer });
+  }
+  return encoders;
+}
+
+/** CLIP's tokenizers, of which a program needs two at most; making one takes longer than opening a file. */
+const tokenizers = new Map<string, Promise<ClipTokenizer>>();
+
+function readTokenizer(maxLength: number, padToken: string | undefined): Promise<ClipTokenizer> {
+  const key = `${maxLength} ${padToken ?? ""}`;
+  const known = tokenizers.get(key);
+  if (known) return known;
+  const made = readClipVocabulary().then((files) =>
+    createClipTokenizer({ ...files, maxLength, ...(padToken === undefined ? {} : { padToken }) }),
+  );
+  tokenizers.set(key, made);
+  return made;
 }
 
 function refuseVocabulary({ vocabSize }: ClipTextConfig, needed: number, path: string): void {

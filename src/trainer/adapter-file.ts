@@ -56,7 +56,11 @@ function describe({ plan, settings, base, run }: AdapterFacts, step: number, epo
   return {
     name: settings.name,
     version,
-    base: { name: base.name },
+    base: {
+      name: base.name,
+      ...(base.hashes.file === undefined ? {} : { sha256: base.hashes.file }),
+      ...(base.hashes.vaeFile === undefined ? {} : { vaeSha256: base.hashes.vaeFile }),
+    },
     predictionType: settings.predictionType,
     widthPx: settings.resolutionPx,
     heightPx: settings.resolutionPx,
@@ -80,6 +84,8 @@ function describe({ plan, settings, base, run }: AdapterFacts, step: number, epo
       minSnrGamma: settings.minSnrGamma > 0 ? settings.minSnrGamma : undefined,
       noiseOffset: settings.noiseOffset > 0 ? settings.noiseOffset : undefined,
       captionDropout: settings.captionDropout,
+      // SDXL's cannot be chosen, and readers take any number for a choice.
+      clipSkip: base.family === "sd15" && settings.clipSkip > 1 ? settings.clipSkip : undefined,
     },
     dataset: {
       pictures: trained.length,

@@ -74,7 +74,10 @@ export function createEncoder({ base, weights, cache, settings }: EncoderOptions
     },
     async text(caption) {
       const ids = tokenise(base, caption);
-      const encoders = base.textEncoders.map(({ name }) => base.hashes[name] ?? base.hashes.all);
+      const encoders = base.textEncoders.map(({ name, clipSkip = 1 }) => {
+        const hash = base.hashes[name] ?? base.hashes.all;
+        return clipSkip === 1 ? hash : `${hash} clip skip ${clipSkip}`;
+      });
       const key = makeCacheKey({ version: CACHE_VERSION, ids: ids.map((row) => [...row]), encoders });
       const entry = await remember(key, () => makeText(base, executables, ids));
       return { textEmbeddings: tensorOf(entry, "textEmbeddings"), pooled: entry.pooled?.data };
