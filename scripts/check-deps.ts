@@ -33,7 +33,19 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
     "engines",
     "node:",
   ],
-  index: ["node:", "dataset", "planner", "trainer", "checkpoints", "engines", "lora", "formats", "graph", "diffusion"],
+  index: [
+    "node:",
+    "dataset",
+    "planner",
+    "trainer",
+    "checkpoints",
+    "engines",
+    "lora",
+    "formats",
+    "graph",
+    "diffusion",
+    "models",
+  ],
   cli: ["index", "node:"],
 };
 

@@ -1,8 +1,8 @@
 /** The public API: what the command line and your own code are written on. An explicit list. */
 import { join } from "node:path";
-import type { BaseModel } from "./checkpoints/base.ts";
+import type { BaseModel, BaseOptions } from "./checkpoints/base.ts";
 import { userCacheFolder } from "./checkpoints/cache-folder.ts";
-import { openBase as openBaseIn } from "./checkpoints/diffusers-folder.ts";
+import { openBase as openBaseIn } from "./checkpoints/open-base.ts";
 import type { Engine } from "./engines/engine.ts";
 import { createOrtEngine } from "./engines/ort/engine.ts";
 import type { Pixels } from "./formats/images.ts";
@@ -15,7 +15,9 @@ export { UserError } from "./errors.ts";
 export { version } from "./trainer/adapter-file.ts";
 
 export { userCacheFolder } from "./checkpoints/cache-folder.ts";
-export type { BaseModel } from "./checkpoints/base.ts";
+export type { BaseModel, BaseOptions } from "./checkpoints/base.ts";
+export { lineageNames } from "./models/lineages.ts";
+export type { LineageName } from "./models/lineages.ts";
 export { readDataset } from "./dataset/read.ts";
 export type { Dataset, DatasetItem, Finding, ReadDatasetOptions } from "./dataset/read.ts";
 export { insertTrigger } from "./dataset/captions.ts";
@@ -46,12 +48,12 @@ export type { Sheet } from "./formats/sheet.ts";
 const hashCacheFile = (): string => join(userCacheFolder(), "file-hashes.json");
 
 /**
- * Opens a base model: "mini", or a folder in the diffusers layout. Nothing large is read.
+ * Opens a base model: "mini", a .safetensors file of SD 1.5 or SDXL, or a folder in the diffusers layout. Nothing large is read.
  *
- * @throws UserError naming what is missing or wrong
+ * @throws UserError naming what is missing or wrong, or what the file is instead of a base
  */
-export function openBase(nameOrPath: string): Promise<BaseModel> {
-  return openBaseIn(nameOrPath, { hashCacheFile: hashCacheFile() });
+export function openBase(nameOrPath: string, options: BaseOptions = {}): Promise<BaseModel> {
+  return openBaseIn(nameOrPath, { ...options, hashCacheFile: hashCacheFile() });
 }
 
 export interface RunOptions {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openSafetensors, readTensor, type TensorToWrite, writeSafetensors } from "../formats/safetensors.ts";
 import { writeToyBase } from "../../test/toy-base.ts";
-import { openBase } from "./diffusers-folder.ts";
+import { openBase } from "./open-base.ts";
 
 let folder = "";
 let sdxl = "";
@@ -113,16 +113,42 @@ test("a float16 variant is found where the full one is not", async () => {
   expect((await openBase(path, options)).weights.has("unet.conv_in.weight")).toBe(true);
 });
 
-test("pickles and single files are refused, each with what to do", async () => {
-  await writeFile(join(folder, "model.ckpt"), "");
-  await writeFile(join(folder, "model.safetensors"), "");
-  await expect(openBase(join(folder, "model.ckpt"), options)).rejects.toThrow(/is a pickle/);
-  await expect(openBase(join(folder, "model.safetensors"), options)).rejects.toMatchObject({
-    fix: expect.stringContaining("save_pretrained") as string,
-  });
+test("weights as a pickle are refused", async () => {
   const path = await copy("bin");
   await rename(unetFile(path), join(path, "unet", "diffusion_pytorch_model.bin"));
   await expect(openBase(path, options)).rejects.toThrow(/has only diffusion_pytorch_model\.bin, a pickle/);
+});
+
+test("the full-precision files are taken unless another variant is asked for, which must be there", async () => {
+  const path = await copy("variants");
+  const half = join(path, "unet", "diffusion_pytorch_model.fp16.safetensors");
+  await cp(unetFile(path), half);
+  const fileOf = async (variant?: string) =>
+    (await openBase(path, { ...options, variant })).weights.get("unet.conv_in.weight")?.source.path;
+  expect(await fileOf()).toBe(unetFile(path));
+  expect(await fileOf("fp16")).toBe(half);
+  expect((await openBase(path, { ...options, variant: "fp16" })).notes).toContain(
+    "text_encoder has no variant fp16: its own files are used.",
+  );
+  await expect(openBase(path, { ...options, variant: "ema" })).rejects.toThrow(/^No part of .* has a variant ema\.$/);
+});
+
+test("a missing shard is named", async () => {
+  const path = await copy("shards");
+  await rename(unetFile(path), join(path, "unet", "diffusion_pytorch_model-00001-of-00002.safetensors"));
+  await expect(openBase(path, options)).rejects.toThrow(
+    /unet lacks part 2 of 2: diffusion_pytorch_model-00002-of-00002\.safetensors\.$/,
+  );
+});
+
+test("a folder's name tells what it was trained from, and the user may say otherwise", async () => {
+  const path = await copy("Illustrious-XL-v0.1");
+  const base = await openBase(path, options);
+  expect(base.lineage).toEqual({ name: "illustrious", reason: "its name says so" });
+  expect(base.notes[0]).toMatch(/^Illustrious-XL-v0\.1 is Illustrious XL: its name says so\./);
+  const asked = await openBase(path, { ...options, lineage: "noobai-vpred" });
+  expect(asked.schedule).toMatchObject({ predictionType: "v_prediction", zeroTerminalSnr: true });
+  expect(asked.scheduleReason).toBe("you said that it is NoobAI XL V-Pred");
 });
 
 test("a folder without model_index.json, and a path with nothing there, are refused", async () => {

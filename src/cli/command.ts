@@ -214,3 +214,11 @@ function checkPositionals<T extends OptionTable>(spec: CommandSpec<T>, given: re
   const extra = given[spec.positionals.length];
   if (extra !== undefined) throw wrongUse(spec, `gesso ${spec.name} takes no further argument, got "${extra}".`);
 }
+
+/** The option table has checked the text already; this tells the compiler so. */
+export function optionalOneOf<T extends string>(text: string | undefined, allowed: readonly T[]): T | undefined {
+  if (text === undefined) return undefined;
+  const found = allowed.find((value) => value === text);
+  if (found === undefined) throw new Error(`options: one of ${allowed.join(", ")} needed, got ${text}`);
+  return found;
+}

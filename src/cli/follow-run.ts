@@ -1,6 +1,7 @@
 /** Shows a run from its first event to its last, and says what came of it. */
 import { dirname } from "node:path";
 import { readPlan, type TrainEvent } from "../index.ts";
+import { repeatBaseOptions } from "./base-options.ts";
 import type { Terminal } from "./command.ts";
 import { formatDuration, quotePath } from "./format.ts";
 import { createProgressView } from "./progress-view.ts";
@@ -88,11 +89,12 @@ async function describeDone({ event, sheet, durationMs }: RunDone): Promise<stri
 
 /** A command that draws with a run's result. */
 async function suggestSample(result: string): Promise<string> {
-  const { base, trigger, previewPrompts } = await readPlan(dirname(result));
+  const { base, baseOptions, trigger, previewPrompts } = await readPlan(dirname(result));
   const prompt = [trigger.value, previewPrompts.value[0]?.replaceAll('"', "")]
     .filter((part) => part !== null && part !== undefined)
     .join(", ");
-  return `gesso sample --base ${quotePath(base.value)} --lora ${quotePath(result)} --prompt "${prompt}" --out picture.png`;
+  const how = repeatBaseOptions(baseOptions.value);
+  return `gesso sample --base ${quotePath(base.value)}${how} --lora ${quotePath(result)} --prompt "${prompt}" --out picture.png`;
 }
 
 function describeStopped({ step, runFolder }: EventOf<"stopped">): string {

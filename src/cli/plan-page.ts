@@ -19,6 +19,10 @@ export interface DatasetSummary {
 /** The settings that people ask about, in the order in which they are read; the others show when they were chosen by hand. */
 const shownSettings: readonly (readonly [name: keyof TrainSettings, label: string])[] = [
   ["base", "base model"],
+  ["lineage", "base family"],
+  ["captionStyle", "captions"],
+  ["clipSkip", "clip skip"],
+  ["predictionType", "predicts"],
   ["type", "teaches"],
   ["trigger", "trigger word"],
   ["continueFrom", "begins with"],
@@ -59,6 +63,7 @@ const units: Readonly<Partial<Record<keyof TrainSettings, (value: unknown) => st
   maxCaptionTokens: (value) => countOf(Number(value), "token"),
   heldOutFraction: (value) => (value === 0 ? "none" : `${Math.round(Number(value) * 100)} %`),
   checkpointEvery: (value) => countOf(Number(value), "step"),
+  predictionType: (value) => (value === "epsilon" ? "noise" : "velocity"),
   previewEvery: (value) => (value === 0 ? "end only" : countOf(Number(value), "step")),
   validateEvery: (value) => (value === 0 ? "end only" : countOf(Number(value), "step")),
   warmupSteps: (value) => (value === 0 ? "none" : countOf(Number(value), "step")),
@@ -71,6 +76,15 @@ const units: Readonly<Partial<Record<keyof TrainSettings, (value: unknown) => st
 
 function offAtZero(value: unknown): string {
   return value === 0 ? "off" : formatValue(value);
+}
+
+/** What goes without saying is left out: the base is what it seems, and is read as usual. */
+function goesWithoutSaying(plan: TrainPlan, name: keyof TrainSettings): boolean {
+  const { lineage, predictionType, clipSkip } = plan;
+  const isPlain = lineage.value === "sd15" || lineage.value === "sdxl";
+  if (name === "lineage" || name === "captionStyle") return isPlain;
+  if (name === "clipSkip") return isPlain && (clipSkip.value === 1 || lineage.value === "sdxl");
+  return name === "predictionType" && predictionType.value === "epsilon";
 }
 
 const INDENT = 2;
@@ -130,6 +144,7 @@ export function toldOnPage(plan: TrainPlan, { findings, triggerAdded, pictures }
 /** One line a setting: its name, its value and why. */
 function planLines(plan: TrainPlan, columns: number): string[] {
   const rows = [...shownSettings, ...chosenByHand(plan)].flatMap(([name, label]) => {
+    if (goesWithoutSaying(plan, name)) return [];
     const { value, reason } = plan[name] as Planned<unknown>;
     const isIdle = value === null && (name === "continueFrom" || name === "trigger") && reason !== "you chose it";
     const text = (units[name] ?? formatValue)(value);

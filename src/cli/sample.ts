@@ -2,7 +2,8 @@
 import { mkdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { UserError } from "../errors.ts";
-import { type BaseModel, openBase, sample, samplerNames, writePng } from "../index.ts";
+import { type BaseModel, sample, samplerNames, writePng } from "../index.ts";
+import { baseOptions, openChosenBase } from "./base-options.ts";
 import { defineCommand } from "./command.ts";
 import { formatDuration } from "./format.ts";
 
@@ -11,7 +12,7 @@ export const sampleCommand = defineCommand({
   summary: "Draw a picture with a base model and any number of LoRAs.",
   positionals: [],
   options: {
-    base: { kind: "text", value: "MODEL", about: "Base model: mini, or a folder in the diffusers layout.", default: "mini" },
+    ...baseOptions,
     lora: {
       kind: "text",
       value: "FILE[:WEIGHT]",
@@ -30,14 +31,20 @@ export const sampleCommand = defineCommand({
       default: "7; 5 for mini",
       min: 0,
     },
-    sampler: { kind: "text", value: "NAME", about: "Sampler.", default: "dpmpp_2m", choices: samplerNames },
+    sampler: {
+      kind: "text",
+      value: "NAME",
+      about: "Sampler.",
+      default: "dpmpp_2m; euler where noise has no end",
+      choices: samplerNames,
+    },
     width: { kind: "integer", value: "PX", about: "Width.", default: "the base's own", min: 8 },
     height: { kind: "integer", value: "PX", about: "Height.", default: "the base's own", min: 8 },
     "clip-skip": {
       kind: "integer",
       value: "N",
       about: "Layer of SD 1.5's text encoder, from the end: 1 or 2, as the LoRA was trained.",
-      default: "1",
+      default: "1; 2 for anime models",
     },
     "max-caption-tokens": {
       kind: "integer",
@@ -57,7 +64,8 @@ export const sampleCommand = defineCommand({
       throw missing(prompt === undefined ? "--prompt with what to draw" : "--out with the name of a .png file");
     const adapters = (options.lora ?? []).map(parseLora);
     await checkOutput(out);
-    const base = await openBase(options.base ?? "mini");
+    const base = await openChosenBase(options);
+    for (const note of base.notes) terminal.out(`Note: ${note}`);
     const startedAt = performance.now();
     terminal.status("drawing");
     const [picture] = await sample({
@@ -69,7 +77,8 @@ export const sampleCommand = defineCommand({
       ...samplingDefaults(base),
       ...(options.steps === undefined ? {} : { steps: options.steps }),
       ...(options.cfg === undefined ? {} : { guidance: options.cfg }),
-      sampler: options.sampler ?? "dpmpp_2m",
+      // Karras' levels would spend most steps between a sigma of 4096 and one of 15, where there is nothing to see.
+      sampler: options.sampler ?? (base.schedule.zeroTerminalSnr ? "euler" : "dpmpp_2m"),
       widthPx: options.width ?? base.nativeResolutionPx,
       heightPx: options.height ?? base.nativeResolutionPx,
       clipSkip: options["clip-skip"],

@@ -1,11 +1,12 @@
 /** The options of gesso train, and what they tell the planner; which values can be had is the planner's to say. */
 import { loraTypes, targetSets, type UserChoices } from "../index.ts";
-import type { OptionTable, OptionValues } from "./command.ts";
+import { baseOptions } from "./base-options.ts";
+import { type OptionTable, type OptionValues, optionalOneOf } from "./command.ts";
 
 const schedules = ["constant", "cosine"] as const;
 
 const what = {
-  base: { kind: "text", value: "MODEL", about: "Base model: mini, or a folder in the diffusers layout.", default: "mini" },
+  base: baseOptions.base,
   type: { kind: "text", value: "KIND", about: "What to teach.", default: "concept", choices: loraTypes },
   trigger: { kind: "text", value: "WORD", about: "Word that calls up what was learnt; put in front of captions that lack it." },
   name: {
@@ -17,6 +18,12 @@ const what = {
   out: { kind: "text", value: "DIR", about: "Folder that the run's own folder is made in.", default: "runs" },
   "skip-broken": { kind: "switch", about: "Leave pictures out that cannot be used, instead of stopping." },
   flip: { kind: "switch", about: "Show every picture mirrored too, half of the time." },
+} as const satisfies OptionTable;
+
+const howBase = {
+  vae: baseOptions.vae,
+  family: baseOptions.family,
+  variant: baseOptions.variant,
 } as const satisfies OptionTable;
 
 const howLong = {
@@ -93,7 +100,7 @@ const advanced = {
     kind: "integer",
     value: "N",
     about: "Layer of SD 1.5's text encoder, from the end: 1, or 2 as bases for anime want.",
-    default: "1",
+    default: "1; 2 for anime models",
   },
   "caption-dropout": { kind: "number", value: "SHARE", about: "How often a caption is left empty: 0 to 1." },
 } as const satisfies OptionTable;
@@ -104,11 +111,12 @@ const running = {
   json: { kind: "switch", about: "Print events as JSON, one a line, and nothing else." },
 } as const satisfies OptionTable;
 
-export const trainOptions = { ...what, ...howLong, ...adapter, ...advanced, ...running } as const;
+export const trainOptions = { ...what, ...howBase, ...howLong, ...adapter, ...advanced, ...running } as const;
 
 /** Help's headings, by the option that each stands above. */
 export const trainHeadings: Readonly<Partial<Record<keyof typeof trainOptions, string>>> = {
   base: "What to learn",
+  vae: "How to read the base model",
   steps: "How long, and how often to look",
   rank: "The adapter",
   seed: "Advanced",
@@ -145,12 +153,4 @@ export function readSettings(options: TrainOptions): Partial<UserChoices> {
     maxCaptionTokens: options["max-caption-tokens"],
     clipSkip: options["clip-skip"],
   };
-}
-
-/** The option table has checked the text already; this tells the compiler so. */
-export function optionalOneOf<T extends string>(text: string | undefined, allowed: readonly T[]): T | undefined {
-  if (text === undefined) return undefined;
-  const found = allowed.find((value) => value === text);
-  if (found === undefined) throw new Error(`train: one of ${allowed.join(", ")} needed, got ${text}`);
-  return found;
 }

@@ -1,12 +1,13 @@
 /** gesso train: plans a run, says what it will do and why, carries it out, and says what came of it. */
 import { basename, join, resolve } from "node:path";
 import { UserError } from "../errors.ts";
-import { type BaseModel, loraTypes, openBase, readAdapter, resumeTraining, train } from "../index.ts";
-import { defineCommand, type Terminal } from "./command.ts";
+import { type BaseModel, loraTypes, readAdapter, resumeTraining, train } from "../index.ts";
+import { openChosenBase } from "./base-options.ts";
+import { defineCommand, optionalOneOf, type Terminal } from "./command.ts";
 import { followRun } from "./follow-run.ts";
 import { describePlan, toldOnPage } from "./plan-page.ts";
 import { planRun, type RunChoices } from "./plan-run.ts";
-import { optionalOneOf, readSettings, trainHeadings, type TrainOptions, trainOptions } from "./train-options.ts";
+import { readSettings, trainHeadings, type TrainOptions, trainOptions } from "./train-options.ts";
 
 export const trainCommand = defineCommand({
   name: "train",
@@ -16,7 +17,7 @@ export const trainCommand = defineCommand({
   headings: trainHeadings,
   examples: [
     "gesso train ./pictures --type style --trigger mystyle",
-    "gesso train ./pictures --type character --trigger sks --base ./sdxl-base --rank 32 --steps 2000",
+    "gesso train ./pictures --type character --trigger sks --base sdxl.safetensors --rank 32 --steps 2000",
     "gesso train --resume runs/mystyle",
   ],
   async run({ positionals: [dataset], options }, terminal) {
@@ -32,7 +33,7 @@ export const trainCommand = defineCommand({
 });
 
 async function startRun(dataset: string, options: TrainOptions, terminal: Terminal): Promise<number> {
-  const base = await openBase(options.base ?? "mini");
+  const base = await openChosenBase(options);
   const { plan, summary } = await planRun(dataset, base, await readChoices(dataset, base, options));
   const isJson = options.json === true;
   if (!isJson) terminal.out(`${describePlan(plan, summary, terminal.columns)}\n`);

@@ -1,5 +1,6 @@
 /** Each setting of a plan: the user's choice, or the recipe's value for this dataset and base, with the reason. */
 import { UserError } from "../errors.ts";
+import { lineages } from "../models/lineages.ts";
 import type { BaseFacts, DatasetFacts, Planned, UserChoices } from "./plan.ts";
 import type { Recipe, RecipeFamily } from "./recipes.ts";
 import { findTrainedTargets, widthOf } from "./targets.ts";
@@ -28,6 +29,17 @@ export function decidePlaces(dataset: DatasetFacts, base: BaseFacts, choices: Us
     skipBroken: choose(choices.skipBroken, false, "a picture that cannot be used stops the run before it begins"),
     seed: choose(choices.seed, 42, "any number does; the same one gives the same run"),
     continueFrom: choose(choices.continueFrom, null, "a fresh adapter"),
+  };
+}
+
+/** What follows from what the base was trained from. */
+export function decideBase(base: BaseFacts) {
+  const { name, reason } = base.lineage ?? { name: base.family, reason: "its keys and shapes" };
+  const { captions, captionAdvice } = lineages[name];
+  return {
+    baseOptions: { value: base.openedWith ?? {}, reason: "so that a resumed run opens the base in the same way" },
+    lineage: { value: name, reason },
+    captionStyle: { value: captions, reason: captionAdvice },
   };
 }
 
@@ -146,13 +158,19 @@ export function decidePictures(dataset: DatasetFacts, base: BaseFacts, family: R
 }
 
 export function decideObjective(base: BaseFacts, recipe: Recipe, choices: UserChoices) {
+  const { scheduleReason = "as the base's scheduler_config.json says" } = base;
   return {
     captionDropout: choose(
       choices.captionDropout,
       recipe.captionDropout,
       recipe.captionDropout > 0 ? "a style must hold without words too" : "every word counts",
     ),
-    predictionType: choose(choices.predictionType, base.schedule.predictionType, "as the base's scheduler_config.json says"),
+    predictionType: choose(choices.predictionType, base.schedule.predictionType, scheduleReason),
+    zeroTerminalSnr: choose(
+      choices.zeroTerminalSnr,
+      base.schedule.zeroTerminalSnr ?? false,
+      base.schedule.zeroTerminalSnr ? `${scheduleReason}: the schedule ends in pure noise` : scheduleReason,
+    ),
     minSnrGamma: choose(choices.minSnrGamma, recipe.minSnrGamma, "min-SNR (Hang et al. 2023) evens out the timesteps"),
     noiseOffset: choose(choices.noiseOffset, 0, "only needed for very dark or bright pictures"),
   };

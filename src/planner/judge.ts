@@ -15,6 +15,11 @@ function dose({ learningRate, schedule, alpha, batch, accumulation, steps }: Tra
   return learningRate * meanRate[schedule] * Math.sqrt(alpha * batch * accumulation) * steps;
 }
 
+/** Long and with few commas, as Civitai's trainer tells sentences from tags. */
+function isSentence(caption: string): boolean {
+  return caption.length > 80 && caption.split(",").length - 1 < caption.length * 0.05;
+}
+
 function highestTextRate({ textEncoderLearningRate, textEncoder2LearningRate }: TrainSettings): number {
   return Math.max(textEncoderLearningRate, textEncoder2LearningRate);
 }
@@ -82,6 +87,12 @@ const rules: readonly Rule[] = [
     applies: (_settings, { pictures }) => pictures < 5,
     text: (_settings, { pictures }) =>
       `${pictures} ${pictures === 1 ? "picture is" : "pictures are"} very few: expect copies of them.`,
+  },
+  {
+    applies: ({ captionStyle }, { captions }, _base, family) =>
+      family !== "mini" && captionStyle === "tags" && captions.length > 0 && captions.every(isSentence),
+    text: (_settings, { captions }, { name }) =>
+      `${name} was trained on tags, but captions are sentences ("${(captions[0] ?? "").slice(0, 40)}..."): write tags, separated by commas.`,
   },
   {
     applies: ({ trigger, type }) => trigger === null && type !== "style",

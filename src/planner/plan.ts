@@ -3,6 +3,7 @@ import type { DeviceProfile } from "../engines/engine.ts";
 import type { TargetSet } from "../lora/targets.ts";
 import {
   decideAdapter,
+  decideBase,
   decideDose,
   decideMeasuring,
   decideObjective,
@@ -13,6 +14,7 @@ import {
 import { judge } from "./judge.ts";
 import { checkRanges } from "./ranges.ts";
 import { type LoraType, type RecipeFamily, recipes } from "./recipes.ts";
+import type { LineageName } from "../models/lineages.ts";
 import type { NetworkConfigs } from "./targets.ts";
 import { decideText } from "./text.ts";
 
@@ -34,6 +36,12 @@ export interface TrainSettings {
   /** What `openBase` takes, and the hash of what it opened then. */
   readonly base: string;
   readonly baseHash: string;
+  /** How the base was opened: another VAE, what the user said that it is, which variant of its files. */
+  readonly baseOptions: BaseReading;
+  /** What the base was trained from. */
+  readonly lineage: LineageName;
+  /** What captions the base is used to. */
+  readonly captionStyle: "tags" | "sentences";
   readonly type: LoraType;
   /** Put in front of every caption that lacks it; null for none. */
   readonly trigger: string | null;
@@ -80,6 +88,8 @@ export interface TrainSettings {
   /** Which hidden state of the text encoder is taken, from the end: 1 is the last. */
   readonly clipSkip: number;
   readonly predictionType: "epsilon" | "v_prediction";
+  /** Whether the noise schedule ends in pure noise (Lin et al. 2023). */
+  readonly zeroTerminalSnr: boolean;
   /** 0: no weighting by signal-to-noise ratio. */
   readonly minSnrGamma: number;
   readonly noiseOffset: number;
@@ -123,12 +133,27 @@ export interface DatasetFacts {
   readonly maxAspect: number;
 }
 
+/** How a base is read where its files leave a choice; see `BaseOptions` of the base. */
+export interface BaseReading {
+  readonly vaeFile?: string | undefined;
+  readonly lineage?: LineageName | undefined;
+  readonly variant?: string | undefined;
+}
+
 /** What the planner has to know of a base model; a `BaseModel` has all of it. */
 export interface BaseFacts extends NetworkConfigs {
   readonly name: string;
   readonly folder: string;
   readonly family: "sd15" | "sdxl";
-  readonly schedule: { readonly predictionType: "epsilon" | "v_prediction"; readonly trainTimesteps: number };
+  /** The family itself where absent. */
+  readonly lineage?: { readonly name: LineageName; readonly reason: string };
+  readonly schedule: {
+    readonly predictionType: "epsilon" | "v_prediction";
+    readonly trainTimesteps: number;
+    readonly zeroTerminalSnr?: boolean;
+  };
+  readonly scheduleReason?: string;
+  readonly openedWith?: BaseReading;
   readonly nativeResolutionPx: number;
   readonly pixelsPerLatent: number;
   readonly hashes: { readonly all: string };
@@ -139,13 +164,14 @@ export type DeviceFacts = Pick<DeviceProfile, "engine">;
 
 /** What the user said. Where and when to run has no default; the rest is chosen where it is absent. */
 export type UserChoices = {
-  readonly [K in keyof Omit<TrainSettings, RequiredChoice | "baseHash" | "base" | "datasetFolder">]?:
-    TrainSettings[K] | undefined;
+  readonly [K in keyof Omit<TrainSettings, RequiredChoice | BaseChoice>]?: TrainSettings[K] | undefined;
 } & Pick<TrainSettings, RequiredChoice> & {
     readonly base?: string | undefined;
     readonly createdAt: string;
   };
 type RequiredChoice = "name" | "runFolder" | "cacheFolder" | "type";
+/** Settled with the base and the dataset, not with the plan. */
+type BaseChoice = "base" | "baseHash" | "baseOptions" | "lineage" | "captionStyle" | "datasetFolder";
 
 /**
  * A complete plan. What the user chose is kept and judged in `warnings`; the rest comes from the recipes.
@@ -167,6 +193,7 @@ export function planTraining(
   const adapter = decideAdapter(base, recipe, textEncoders, choices);
   const decided = {
     ...decidePlaces(dataset, base, choices),
+    ...decideBase(base),
     ...adapter,
     ...decideDose(dataset, recipe, family, adapter.alpha.value, choices),
     ...textEncoders,

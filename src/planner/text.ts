@@ -1,6 +1,7 @@
 /** How captions are read: how much of them, and which of the text encoder's hidden states is taken. */
 import { UserError } from "../errors.ts";
 import { chunkLength, MAX_CHUNKS } from "../models/clip/chunks.ts";
+import { lineages } from "../models/lineages.ts";
 import type { BaseFacts, DatasetFacts, Planned, UserChoices } from "./plan.ts";
 
 /** @throws UserError for a length or a clip skip that the base has not */
@@ -19,13 +20,21 @@ export function decideText(
       base.family === "sdxl"
         ? { value: SDXL_SKIP, reason: "SDXL always reads the second-to-last layer" }
         : choices.clipSkip === undefined
-          ? { value: 1, reason: "the last layer, as SD 1.5 was trained; many bases for anime want 2" }
+          ? usualSkip(base)
           : { value: choices.clipSkip, reason: asked },
   };
 }
 
 /** The hidden state that SDXL takes of both text encoders, from the end. */
 const SDXL_SKIP = 2;
+
+/** What suits what the base was trained from. */
+function usualSkip({ lineage, family }: BaseFacts): Planned<number> {
+  const { clipSkip, label } = lineages[lineage?.name ?? family];
+  return clipSkip === 1
+    ? { value: 1, reason: "the last layer, as SD 1.5 was trained; many bases for anime want 2" }
+    : { value: clipSkip, reason: `${label} is used with the layer before the last` };
+}
 
 /** The lengths that a base can read: one chunk, two, or three. */
 function lengths(base: Pick<BaseFacts, "textEncoders">): readonly number[] {

@@ -57,7 +57,11 @@ function describe({ plan, settings, base, run }: AdapterFacts, step: number, epo
   return {
     name: settings.name,
     version,
-    base: { name: base.name },
+    base: {
+      name: base.name,
+      ...(base.hashes.file === undefined ? {} : { sha256: base.hashes.file }),
+      ...(base.hashes.vaeFile === undefined ? {} : { vaeSha256: base.hashes.vaeFile }),
+    },
     predictionType: settings.predictionType,
     widthPx: settings.resolutionPx,
     heightPx: settings.resolutionPx,

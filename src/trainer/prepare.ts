@@ -1,6 +1,7 @@
 /** Everything that stands between a plan and its first step: base, dataset, encoding, and the network on the engine. */
-import { openBase } from "../checkpoints/diffusers-folder.ts";
+import { openBase } from "../checkpoints/open-base.ts";
 import type { BaseModel, TextForm } from "../checkpoints/base.ts";
+import { createSchedule } from "../diffusion/schedule.ts";
 import { openCache } from "../dataset/cache.ts";
 import type { Engine } from "../engines/engine.ts";
 import { UserError } from "../errors.ts";
@@ -83,11 +84,16 @@ export async function* prepareRun(
 }
 
 async function openPlannedBase(settings: TrainSettings, hashCacheFile: string | undefined): Promise<BaseModel> {
-  const base = await openBase(settings.base, { hashCacheFile });
-  if (base.hashes.all === settings.baseHash) return base;
+  const base = await openBase(settings.base, { ...settings.baseOptions, hashCacheFile });
+  if (base.hashes.all === settings.baseHash) return asPlanned(base, settings);
   throw new UserError(`The base model ${base.folder} is not the one that this run was planned for.`, {
     fix: "Put the old files back, or start a new run.",
   });
+}
+
+/** The base as the plan reads it, in training and in previews. */
+function asPlanned(base: BaseModel, { predictionType, zeroTerminalSnr }: TrainSettings): BaseModel {
+  return { ...base, schedule: createSchedule({ ...base.schedule, predictionType, zeroTerminalSnr }) };
 }
 
 /** Everything that is encoded before the first step. */
@@ -144,8 +150,8 @@ function assemble(parts: {
   const members = membersOf(run);
   const oneSize = members.filter((list) => list.length > 0).length === 1;
   const network = createNetwork({ base, engine, weights, settings, form, masked, oneSize, initial });
-  const schedule = { ...base.schedule, predictionType: settings.predictionType };
-  const feeds = createFeedMaker({ base, schedule, settings, masked, text: textSource(base, settings, form, encodings) });
+  const text = textSource(base, settings, form, encodings);
+  const feeds = createFeedMaker({ base, schedule: base.schedule, settings, masked, text });
   const encoded = (picture: number, flip: boolean): EncodedPicture =>
     found(encodings.pictures.get(pictureKey(picture, flip)), `picture ${picture}`);
   const encodeText = (prompt: string) => Promise.resolve(found(encodings.texts.get(prompt), `the prompt "${prompt}"`));

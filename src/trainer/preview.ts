@@ -89,18 +89,21 @@ function previewRequest(
     seed: settings.seed + row,
     steps: settings.previewSteps,
     guidance: settings.previewGuidance,
-    sampler: "dpmpp_2m",
+    // Karras' levels would spend most steps where a schedule without end has nothing to see.
+    sampler: settings.zeroTerminalSnr ? "euler" : "dpmpp_2m",
     widthPx: settings.previewSizePx,
     heightPx: settings.previewSizePx,
     adapters,
   };
 }
 
-function describeSheet({ name, seed, trigger, previewPrompts, previewSteps, previewGuidance }: TrainSettings, step: number) {
+function describeSheet(settings: TrainSettings, step: number) {
+  const { name, seed, trigger, previewPrompts, previewSteps, previewGuidance, zeroTerminalSnr } = settings;
+  const sampler = zeroTerminalSnr ? "Euler" : "DPM++ 2M Karras";
   return {
     title: `${name}, step ${step}`,
     rows: previewPrompts.map((prompt) => removeTrigger(prompt, trigger)),
-    note: `Step ${step}. ${previewSteps} steps of DPM++ 2M Karras, guidance ${previewGuidance}, seeds from ${seed}.`,
+    note: `Step ${step}. ${previewSteps} steps of ${sampler}, guidance ${previewGuidance}, seeds from ${seed}.`,
   };
 }
 

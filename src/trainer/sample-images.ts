@@ -1,5 +1,6 @@
 /** Draws pictures with adapter files, from opening the engine to disposing of it. */
-import { type BaseModel, plainText, type TextForm } from "../checkpoints/base.ts";
+import type { BaseModel, TextForm } from "../checkpoints/base.ts";
+import { lineages } from "../models/lineages.ts";
 import { parseSamplerName } from "../diffusion/samplers/samplers.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Pixels } from "../formats/images.ts";
@@ -70,7 +71,7 @@ function sampleForm({ base, clipSkip, maxCaptionTokens }: SampleOptions): Partia
   if (clipSkip !== undefined) refuseClipSkip(base, clipSkip);
   if (maxCaptionTokens !== undefined) refuseCaptionTokens(base, maxCaptionTokens);
   return {
-    clipSkip: clipSkip ?? plainText.clipSkip,
+    clipSkip: clipSkip ?? lineages[base.lineage.name].clipSkip,
     ...(maxCaptionTokens === undefined ? {} : { chunks: maxCaptionTokens / (chunkLength(base) - 2) }),
   };
 }

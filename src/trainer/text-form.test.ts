@@ -3,7 +3,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { BaseModel, TextForm } from "../checkpoints/base.ts";
-import { openBase } from "../checkpoints/diffusers-folder.ts";
+import { openBase } from "../checkpoints/open-base.ts";
 import { openCache } from "../dataset/cache.ts";
 import type { Engine } from "../engines/engine.ts";
 import { createOrtEngine } from "../engines/ort/engine.ts";
