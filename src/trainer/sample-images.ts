@@ -3,19 +3,14 @@ import type { BaseModel } from "../checkpoints/base.ts";
 import { parseSamplerName } from "../diffusion/samplers/samplers.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Pixels } from "../formats/images.ts";
-import { adapterBufferNames, type AdapterSpec } from "../lora/inject.ts";
-import { readAdapter } from "../lora/read.ts";
-import { createPainter } from "./sample.ts";
+import { createLoraSlots, type LoraUse } from "./lora-slots.ts";
+import { checkPictureSize, createPainter } from "./sample.ts";
 import { createWeightStore } from "./weights.ts";
 
-export interface SampleOptions {
-  readonly base: BaseModel;
-  readonly createEngine: () => Promise<Engine>;
-  /** Adapter files and how strongly each acts; 1 is as trained. */
-  readonly adapters: readonly { readonly path: string; readonly weight: number }[];
-  readonly prompts: readonly string[];
+/** One picture to be drawn. */
+export interface PictureRequest {
+  readonly prompt: string;
   readonly negativePrompt: string;
-  /** Of the first prompt's picture; each further one takes the next. */
   readonly seed: number;
   readonly steps: number;
   /** Classifier-free guidance; 1 is none. */
@@ -24,48 +19,100 @@ export interface SampleOptions {
   readonly sampler: string;
   readonly widthPx: number;
   readonly heightPx: number;
+  /** Adapter files and how strongly each acts; 1 is as trained. */
+  readonly loras: readonly LoraUse[];
+}
+
+export interface DrawOptions {
+  readonly base: BaseModel;
+  readonly createEngine: () => Promise<Engine>;
+  readonly requests: readonly PictureRequest[];
   readonly signal?: AbortSignal | undefined;
+  /** Told after each step of a sampler: how much of the work on all pictures is done, in runs of the denoiser on one text. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** A picture that is done. */
+export interface DrawnPicture {
+  /** Of its request. */
+  readonly index: number;
+  readonly pixels: Pixels;
+}
+
+/**
+ * Draws pictures, in the order that changes adapter files least often. Strengths, prompts, seeds, steps and samplers share one compiled
+ * graph, and so do adapter files of the same layers, ranks and alphas, such as the checkpoints of a run.
+ *
+ * Everything that can be wrong with a request is found before the first picture. When `signal` is aborted, it throws the signal's
+ * reason; what was yielded is complete.
+ *
+ * @throws UserError for an adapter of another base, a size that the base cannot draw, or an unknown sampler
+ * @example for await (const { index, pixels } of drawPictures({ base, createEngine, requests })) await writePng(names[index], pixels);
+ */
+export async function* drawPictures(options: DrawOptions): AsyncGenerator<DrawnPicture, void> {
+  const { base, requests, signal, onProgress } = options;
+  for (const { sampler, widthPx, heightPx } of requests) {
+    parseSamplerName(sampler);
+    checkPictureSize(base, widthPx, heightPx);
+  }
+  const engine = await options.createEngine();
+  try {
+    const slots = createLoraSlots(engine, base);
+    for (const { loras } of requests) for (const { path } of loras) await slots.check(path);
+    const painter = createPainter({ base, weights: createWeightStore(engine, base) });
+    const total = requests.reduce((sum, request) => sum + request.steps * workOfStep(request), 0);
+    let done = 0;
+    for (const { request, index } of inGroups(requests)) {
+      signal?.throwIfAborted();
+      const adapters = await slots.place(request.loras);
+      const pixels = await painter.draw({ ...request, sampler: parseSamplerName(request.sampler), adapters }, signal, () => {
+        done += workOfStep(request);
+        onProgress?.(done, total);
+      });
+      yield { index, pixels };
+    }
+  } finally {
+    await engine.dispose();
+  }
+}
+
+/** With guidance, each step predicts for two texts. */
+function workOfStep({ guidance }: PictureRequest): number {
+  return guidance === 1 ? 1 : 2;
+}
+
+/** Requests with the same adapter files one after the other, otherwise as they came. */
+function inGroups(
+  requests: readonly PictureRequest[],
+): readonly { readonly request: PictureRequest; readonly index: number }[] {
+  const groups = new Map<string, { request: PictureRequest; index: number }[]>();
+  for (const [index, request] of requests.entries()) {
+    const key = JSON.stringify(request.loras.map(({ path }) => path));
+    groups.set(key, [...(groups.get(key) ?? []), { request, index }]);
+  }
+  return [...groups.values()].flat();
+}
+
+export interface SampleOptions extends Omit<PictureRequest, "prompt" | "loras">, Omit<DrawOptions, "requests" | "onProgress"> {
+  readonly adapters: readonly LoraUse[];
+  /** One picture for each; the first has `seed`, each further one the next. */
+  readonly prompts: readonly string[];
   readonly onPicture?: (done: number, total: number) => void;
 }
 
 /**
  * One picture for each prompt.
  *
- * @throws UserError for an adapter of another base, a size that the base cannot draw, or an unknown sampler
+ * @throws UserError as `drawPictures` does
  * @example const [picture] = await sampleImages({ base, createEngine, adapters: [], prompts: ["a red apple"], ...settings });
  */
 export async function sampleImages(options: SampleOptions): Promise<readonly Pixels[]> {
-  const { base, prompts, seed } = options;
-  const sampler = parseSamplerName(options.sampler);
-  const engine = await options.createEngine();
-  try {
-    const specs: AdapterSpec[] = [];
-    for (const [i, adapter] of options.adapters.entries())
-      specs.push(...(await loadAdapter(engine, base, adapter, `adapter${i}`)));
-    const painter = createPainter({ base, weights: createWeightStore(engine, base) });
-    const pictures: Pixels[] = [];
-    for (const [i, prompt] of prompts.entries()) {
-      pictures.push(await painter.draw({ ...options, prompt, seed: seed + i, sampler, adapters: specs }, options.signal));
-      options.onPicture?.(i + 1, prompts.length);
-    }
-    return pictures;
-  } finally {
-    await engine.dispose();
+  const { prompts, seed, adapters: loras, onPicture } = options;
+  const requests = prompts.map((prompt, i) => ({ ...options, prompt, seed: seed + i, loras }));
+  const pictures: Pixels[] = [];
+  for await (const { pixels } of drawPictures({ ...options, requests })) {
+    pictures.push(pixels);
+    onPicture?.(pictures.length, prompts.length);
   }
-}
-
-/** Puts an adapter file's matrices on the engine. */
-async function loadAdapter(
-  engine: Engine,
-  base: BaseModel,
-  { path, weight }: { readonly path: string; readonly weight: number },
-  prefix: string,
-): Promise<readonly AdapterSpec[]> {
-  const { modules } = await readAdapter(path, base);
-  for (const { path: layer, down, up } of modules) {
-    const names = adapterBufferNames({ path: layer, prefix });
-    await engine.allocate({ name: names.down, shape: down.shape, dtype: "float32" }, { kind: "data", data: down.data });
-    await engine.allocate({ name: names.up, shape: up.shape, dtype: "float32" }, { kind: "data", data: up.data });
-  }
-  return modules.map(({ path: layer, rank, alpha }) => ({ path: layer, rank, alpha, weight, prefix }));
+  return pictures;
 }

@@ -1,6 +1,6 @@
 /** The one argument of gesso sample that has a grammar of its own. */
 import { expect, test } from "vitest";
-import { parseLora } from "./sample.ts";
+import { parseLora } from "./grid.ts";
 
 test.each([
   ["style.safetensors", "style.safetensors", 1],
