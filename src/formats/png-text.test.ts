@@ -21,7 +21,8 @@ const pixels: Pixels = {
 };
 
 test.each([
-  ["tEXt", "a fox, <lora:ink:0.8>\nSteps: 20, Größe: 4"],
+  ["tEXt", "a fox, <lora:ink:0.8>\nSteps: 20, Size: 16x4"],
+  ["iTXt", "a fox, Größe: 4"],
   ["tEXt", ""],
   ["iTXt", "a 狐, \u{1F98A}\nSteps: 20"],
 ])("a text in a %s chunk is read back, and the pixels stay what they are", async (chunk, text) => {

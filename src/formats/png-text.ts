@@ -6,8 +6,8 @@ const SIGNATURE_BYTES = 8;
 const FRAME_BYTES = 12;
 
 /**
- * A PNG with texts put in after its header, where readers find them before the pixels. Latin-1 goes into a tEXt chunk, which every
- * program reads, and anything else into iTXt (UTF-8), as Pillow does it.
+ * A PNG with texts put in after its header, where readers find them before the pixels. ASCII goes into a tEXt chunk, which every
+ * program reads, and anything else into iTXt: tEXt is Latin-1 by the specification, but libvips among others takes it for UTF-8.
  *
  * @param texts by keyword: 1 to 79 printable Latin-1 characters, such as "parameters"
  * @throws Error for bytes that are no PNG, or a keyword that the format does not allow
@@ -29,7 +29,7 @@ function makeTextChunk(keyword: string, given: string): Buffer {
   // NUL ends a field of the chunk, so none can be in a text.
   const text = given.replaceAll("\0", "\ufffd");
   const name = Buffer.from(`${keyword}\0`, "latin1");
-  if (/^[\u0000-\u00ff]*$/.test(text)) return makeChunk("tEXt", Buffer.concat([name, Buffer.from(text, "latin1")]));
+  if (/^[\u0000-\u007f]*$/.test(text)) return makeChunk("tEXt", Buffer.concat([name, Buffer.from(text, "latin1")]));
   // Not compressed, method 0, no language, no translated keyword.
   return makeChunk("iTXt", Buffer.concat([name, Buffer.from([0, 0, 0, 0]), Buffer.from(text, "utf8")]));
 }
