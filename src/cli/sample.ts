@@ -184,7 +184,7 @@ async function draw(job: Job, { base, out, terminal }: Drawing): Promise<number>
   const describer = createPictureDescriber(base);
   const view = createDrawingView(terminal, requests.length);
   const drawn: (Pixels | undefined)[] = requests.map(() => undefined);
-  let failure: unknown;
+  let failure: Error | undefined;
   try {
     const onProgress = (done: number, total: number): void => view.progress(done, total);
     for await (const { index, pixels } of drawPictures({ base, requests, signal: terminal.signal, onProgress })) {
@@ -194,15 +194,16 @@ async function draw(job: Job, { base, out, terminal }: Drawing): Promise<number>
       view.picture();
     }
   } catch (error) {
+    if (!(error instanceof Error)) throw error;
     failure = error;
   } finally {
     view.end();
   }
   const count = drawn.filter((pixels) => pixels !== undefined).length;
   if (sheet && count > 0) await writeSheet(out, sheet, drawn);
-  if (failure !== undefined) {
+  if (failure) {
     if (count > 0) terminal.out(describeUnfinished(job, count, out));
-    throw failure instanceof Error ? failure : new Error(String(failure));
+    throw failure;
   }
   terminal.out(describeDone(job, out, formatDuration(performance.now() - startedAt)));
   return 0;
