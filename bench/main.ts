@@ -4,11 +4,12 @@ import { countThreads, nameDevice } from "../src/engines/ort/device.ts";
 import { findNearest, UserError } from "../src/errors.ts";
 import { type BenchOptions, type Claim, describeMachine } from "./claim.ts";
 import { speedClaim } from "./speed.ts";
+import { grid } from "./grid.ts";
 import { heldOut } from "./held-out.ts";
 import { steady } from "./steady.ts";
 import { workloads } from "./workloads.ts";
 
-const claims: readonly Claim[] = [...workloads.map(speedClaim), steady, heldOut];
+const claims: readonly Claim[] = [...workloads.map(speedClaim), steady, heldOut, grid];
 
 const help = `Measures what Gesso claims of speed and memory, on this machine. Keep it idle meanwhile.
 

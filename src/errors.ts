@@ -24,11 +24,14 @@ export class UserError extends Error {
 
 /** The valid name nearest to a mistyped one, or undefined when none is near (more than a third of its letters differ). */
 export function findNearest(name: string, valid: readonly string[]): string | undefined {
+  const limit = Math.max(1, Math.ceil(name.length / 3));
   const scored = valid
+    // No distance is less than the difference in length: a name of a million letters is not compared with each valid one.
+    .filter((candidate) => Math.abs(candidate.length - name.length) <= limit)
     .map((candidate) => ({ candidate, distance: editDistance(name.toLowerCase(), candidate.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance);
   const best = scored[0];
-  return best && best.distance <= Math.max(1, Math.ceil(name.length / 3)) ? best.candidate : undefined;
+  return best && best.distance <= limit ? best.candidate : undefined;
 }
 
 /** Levenshtein distance, in single-character edits. */

@@ -8,7 +8,13 @@ import { createOrtEngine } from "./engines/ort/engine.ts";
 import type { Pixels } from "./formats/images.ts";
 import type { TrainPlan } from "./planner/plan.ts";
 import type { TrainEvent } from "./trainer/events.ts";
-import { sampleImages, type SampleOptions } from "./trainer/sample-images.ts";
+import {
+  drawPictures as drawPicturesWith,
+  type DrawnPicture,
+  type DrawOptions,
+  sampleImages,
+  type SampleOptions,
+} from "./trainer/sample-images.ts";
 import { resumeTraining as resumeWith, train as trainWith } from "./trainer/train.ts";
 
 export { UserError } from "./errors.ts";
@@ -44,6 +50,10 @@ export { writePng } from "./formats/images.ts";
 export type { Pixels } from "./formats/images.ts";
 export { renderSheet } from "./formats/sheet.ts";
 export type { Sheet } from "./formats/sheet.ts";
+export type { DrawnPicture, PictureRequest } from "./trainer/sample-images.ts";
+export type { LoraUse } from "./trainer/lora-slots.ts";
+export { createPictureDescriber } from "./trainer/picture-parameters.ts";
+export type { PictureDescriber } from "./trainer/picture-parameters.ts";
 
 const hashCacheFile = (): string => join(userCacheFolder(), "file-hashes.json");
 
@@ -89,4 +99,15 @@ export function sample(
   options: Omit<SampleOptions, "createEngine"> & Pick<RunOptions, "createEngine">,
 ): Promise<readonly Pixels[]> {
   return sampleImages({ ...options, createEngine: options.createEngine ?? createOrtEngine });
+}
+
+/**
+ * Draws any number of pictures, each with its own settings and adapters. Yields each when it is done, with the index of its request.
+ *
+ * @example for await (const { index, pixels } of drawPictures({ base, requests, signal })) await writePng(names[index], pixels);
+ */
+export function drawPictures(
+  options: Omit<DrawOptions, "createEngine"> & Pick<RunOptions, "createEngine">,
+): AsyncGenerator<DrawnPicture, void> {
+  return drawPicturesWith({ ...options, createEngine: options.createEngine ?? createOrtEngine });
 }

@@ -6,7 +6,7 @@ import type { Command, Terminal } from "./command.ts";
 const commands: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<Command> }>> = {
   train: { summary: "Train a LoRA on a folder of pictures.", load: async () => (await import("./train.ts")).trainCommand },
   sample: {
-    summary: "Draw a picture with a base model and adapters.",
+    summary: "Draw pictures, or a sheet that compares them.",
     load: async () => (await import("./sample.ts")).sampleCommand,
   },
   demo: {

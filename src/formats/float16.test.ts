@@ -20,6 +20,43 @@ test("known float16 bit patterns have their IEEE 754 values", () => {
   expect(allHalvesAsFloat[0x7e00]).toBeNaN();
 });
 
+/** Sign, a whole number of units in the last place, and the unit: the value with no case but that of the least exponent. */
+function valueOf(bits: number, exponentBits: number, fractionBits: number): number {
+  const digits = bits.toString(2).padStart(1 + exponentBits + fractionBits, "0");
+  const exponent = parseInt(digits.slice(1, 1 + exponentBits), 2);
+  const fraction = parseInt(digits.slice(1 + exponentBits), 2);
+  const units = exponent === 0 ? fraction : fraction + 2 ** fractionBits;
+  const bias = 2 ** (exponentBits - 1) - 1;
+  const value = units * 2 ** (Math.max(exponent, 1) - bias - fractionBits);
+  return digits.startsWith("1") ? -value : value;
+}
+
+/** The same with infinities and NaN at the greatest exponent. */
+function ieeeValueOf(bits: number, exponentBits: number, fractionBits: number): number {
+  const top = (2 ** exponentBits - 1) * 2 ** fractionBits;
+  const magnitude = bits % 2 ** (exponentBits + fractionBits);
+  if (magnitude > top) return NaN;
+  return magnitude === top ? (bits === magnitude ? Infinity : -Infinity) : valueOf(bits, exponentBits, fractionBits);
+}
+
+test("every bit pattern of every narrow float has the value that its sign, exponent and fraction say", () => {
+  const bytes = Uint8Array.from({ length: 256 }, (_, bits) => bits);
+  const e4m3 = [...bytes].map((bits) => (bits % 128 === 127 ? NaN : valueOf(bits, 4, 3)));
+  expect([...float16ToFloat32(allHalves)]).toEqual([...allHalves].map((bits) => ieeeValueOf(bits, 5, 10)));
+  expect([...bfloat16ToFloat32(allHalves)]).toEqual([...allHalves].map((bits) => ieeeValueOf(bits, 8, 7)));
+  expect([...float8ToFloat32(bytes, "E4M3")]).toEqual(e4m3);
+  expect([...float8ToFloat32(bytes, "E5M2")]).toEqual([...bytes].map((bits) => ieeeValueOf(bits, 5, 2)));
+});
+
+test("every bfloat16 survives the way to float32 and back", () => {
+  const back = float32ToBfloat16(bfloat16ToFloat32(allHalves));
+  const wrong = [...allHalves].find((bits) => {
+    const isNan = (bits & 0x7fff) > 0x7f80;
+    return isNan ? ((back[bits] ?? 0) & 0x7fff) <= 0x7f80 : back[bits] !== bits;
+  });
+  expect(wrong).toBeUndefined();
+});
+
 test("every float16 survives the way to float32 and back", () => {
   const back = float32ToFloat16(allHalvesAsFloat);
   for (let bits = 0; bits < 65536; bits++) {

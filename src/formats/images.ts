@@ -3,6 +3,7 @@ import sharp from "sharp";
 import type { Sharp } from "sharp";
 import { UserError } from "../errors.ts";
 import { writeFileAtomically } from "./atomic.ts";
+import { addPngTexts } from "./png-text.ts";
 
 // The codec keeps opened files by name; a picture that was edited meanwhile would come back as it was before.
 sharp.cache(false);
@@ -153,9 +154,14 @@ async function encodePng(pixels: Pixels): Promise<Uint8Array> {
   return sharp(data, { raw: { width, height, channels }, limitInputPixels: MAX_PIXELS }).png().toBuffer();
 }
 
-/** Writes a PNG file completely or not at all. @throws UserError when the disk refuses */
-export async function writePng(path: string, pixels: Pixels): Promise<void> {
-  const bytes = await encodePng(pixels);
+/**
+ * Writes a PNG file completely or not at all.
+ *
+ * @param texts by keyword, see `addPngTexts`
+ * @throws UserError when the disk refuses
+ */
+export async function writePng(path: string, pixels: Pixels, texts: Readonly<Record<string, string>> = {}): Promise<void> {
+  const bytes = addPngTexts(await encodePng(pixels), texts);
   await writeFileAtomically(path, (write) => write(bytes));
 }
 

@@ -2,7 +2,7 @@
 import { UserError } from "../errors.ts";
 
 export type SafetensorsDType =
-  "F64" | "F32" | "F16" | "BF16" | "F8_E4M3" | "F8_E5M2" | "I64" | "I32" | "I16" | "I8" | "U8" | "BOOL";
+  "F64" | "F32" | "F16" | "BF16" | "F8_E4M3" | "F8_E5M2" | "I64" | "I32" | "I16" | "I8" | "U64" | "U32" | "U16" | "U8" | "BOOL";
 
 /** Bytes per element. */
 export const DTYPE_BYTES: Readonly<Record<SafetensorsDType, number>> = {
@@ -16,6 +16,9 @@ export const DTYPE_BYTES: Readonly<Record<SafetensorsDType, number>> = {
   I32: 4,
   I16: 2,
   I8: 1,
+  U64: 8,
+  U32: 4,
+  U16: 2,
   U8: 1,
   BOOL: 1,
 };
@@ -32,6 +35,9 @@ export interface TensorEntry {
 
 /** The format's own limit on the header, in bytes. */
 export const MAX_HEADER_BYTES = 100_000_000;
+
+/** What is wrong with a header that is no JSON object from its first byte on. */
+export const HEADER_START = "its header does not begin with {";
 
 /** What a header says, once every claim in it has been checked. */
 export interface SafetensorsHeader {
@@ -70,14 +76,14 @@ export function parseHeader(path: string, header: Uint8Array, dataStart: number,
 }
 
 function parseHeaderJson(path: string, header: Uint8Array): Record<string, unknown> {
-  if (header[0] !== 0x7b) throw damagedFile(path, "its header does not begin with {");
+  if (header[0] !== 0x7b) throw damagedFile(path, HEADER_START);
   let text: string;
   let json: unknown;
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(header);
     json = JSON.parse(text);
   } catch (error) {
-    throw damagedFile(path, `its header is not JSON (${error instanceof Error ? error.message : String(error)})`);
+    throw damagedFile(path, `its header is not JSON (${printable(error instanceof Error ? error.message : String(error))})`);
   }
   const duplicate = findDuplicateKey(text);
   if (duplicate !== undefined) throw damagedFile(path, `its header names ${quote(duplicate)} twice`);
@@ -137,7 +143,7 @@ function checkEntry(path: string, name: string, value: unknown, dataStart: numbe
   // A product beyond 2^53 loses digits and could match by luck, so it is refused by size alone.
   const needed = shape.reduce((product, size) => product * size, DTYPE_BYTES[dtype]);
   if (!Number.isSafeInteger(needed) || needed !== end - begin) {
-    throw damagedFile(path, `${where} is ${dtype} [${shape.join(", ")}], which takes ${needed} bytes, but has ${end - begin}`);
+    throw damagedFile(path, `${where} is ${dtype} ${listOf(shape)}, which takes ${needed} bytes, but has ${end - begin}`);
   }
   return { name, dtype, shape, offset: dataStart + begin, byteLength: end - begin };
 }
@@ -170,13 +176,28 @@ function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** A value of the file in an error message: short, whatever it is. */
+/** A value of the file in an error message: short, whatever it is, and without a walk into it, as it may be nested without end. */
 function describe(value: unknown): string {
-  const text = JSON.stringify(value) as string | undefined;
-  if (text === undefined) return "missing";
-  return text.length > 60 ? `${text.slice(0, 60)}…` : text;
+  if (value === undefined) return "missing";
+  if (typeof value === "string") return quote(value, 60);
+  if (typeof value === "number" || typeof value === "boolean") return String(value);
+  if (value === null) return "null";
+  if (!Array.isArray(value)) return "an object";
+  return value.some((item) => typeof item === "object" && item !== null) ? "a nested array" : listOf(value);
 }
 
-function quote(name: string): string {
-  return JSON.stringify(name.length > 200 ? `${name.slice(0, 200)}…` : name);
+/** "[1, 2]": the first few of a list without lists in it. */
+function listOf(items: readonly unknown[]): string {
+  const some = items.slice(0, 8).map(describe);
+  return `[${[...some, ...(items.length > some.length ? [`… ${items.length} in all`] : [])].join(", ")}]`;
+}
+
+function quote(name: string, maxLength = 200): string {
+  return printable(JSON.stringify(name.length > maxLength ? `${name.slice(0, maxLength)}…` : name));
+}
+
+/** Text of a file on one line, with nothing in it that a terminal obeys. */
+function printable(text: string): string {
+  const escape = (mark: string): string => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g, escape);
 }

@@ -108,6 +108,9 @@ describe("writing and reading", () => {
     expect([...decodeToFloat32(bytesOf(Int32Array.of(-3)), "I32")]).toEqual([-3]);
     expect([...decodeToFloat32(bytesOf(Int16Array.of(-3)), "I16")]).toEqual([-3]);
     expect([...decodeToFloat32(bytesOf(Int8Array.of(-3)), "I8")]).toEqual([-3]);
+    expect([...decodeToFloat32(bytesOf(BigUint64Array.of(2n ** 63n, 5n)), "U64")]).toEqual([2 ** 63, 5]);
+    expect([...decodeToFloat32(bytesOf(Uint32Array.of(3_000_000_000)), "U32")]).toEqual([3_000_000_000]);
+    expect([...decodeToFloat32(bytesOf(Uint16Array.of(65_535)), "U16")]).toEqual([65_535]);
     expect([...decodeToFloat32(Uint8Array.of(200), "U8")]).toEqual([200]);
     expect([...decodeToFloat32(Uint8Array.of(0, 1, 2), "BOOL")]).toEqual([0, 1, 1]);
     expect([...decodeToFloat32(Uint8Array.of(0x38), "F8_E4M3")]).toEqual([1]);
@@ -227,46 +230,4 @@ describe("a header that lies", () => {
     expect(() => readTensorSync(file, "a")).toThrow("shorter");
     await expect(readTensor(file, "nothing")).rejects.toThrow('no tensor "nothing"');
   });
-});
-
-/** xorshift32: the same cases in every run. */
-function makeRandom(seed: number): (below: number) => number {
-  let state = seed;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
-
-test("4,000 files with changed bytes are either refused with a UserError or fully consistent", async () => {
-  const random = makeRandom(20261123);
-  const path = join(folder, "mutated.safetensors");
-  await writeSafetensors(path, sample, { note: "x" });
-  const sound = await readFile(path);
-  const headerEnd = 8 + Number(sound.readBigUInt64LE(0));
-  const alphabet = Buffer.from('{}[]",:\\0123456789-eF \x00\xff', "latin1");
-  let refused = 0;
-  for (let round = 0; round < 4000; round++) {
-    let bytes = Buffer.from(sound);
-    for (let change = random(3); change >= 0; change--) {
-      const at = random(round % 8 === 0 ? 8 : headerEnd);
-      bytes[at] = random(2) === 0 ? random(256) : (alphabet[random(alphabet.length)] ?? 0);
-    }
-    if (random(8) === 0) bytes = bytes.subarray(0, random(bytes.length));
-    await writeFile(path, bytes);
-    try {
-      const file = await openSafetensors(path);
-      for (const [name, entry] of file.tensors) {
-        const values = readTensorSync(file, name);
-        expect(values.length).toBe(entry.shape.reduce((product, size) => product * size, 1));
-      }
-    } catch (error) {
-      if (!(error instanceof UserError)) throw error;
-      expect(error.message).toContain("mutated.safetensors");
-      refused++;
-    }
-  }
-  expect(refused).toBeGreaterThan(3000);
 });

@@ -12,7 +12,7 @@ import {
   float32ToFloat16,
   float8ToFloat32,
 } from "./float16.ts";
-import { damagedFile, DTYPE_BYTES, MAX_HEADER_BYTES, parseHeader } from "./safetensors-header.ts";
+import { damagedFile, DTYPE_BYTES, HEADER_START, MAX_HEADER_BYTES, parseHeader } from "./safetensors-header.ts";
 import type { SafetensorsDType, TensorEntry } from "./safetensors-header.ts";
 
 export type { SafetensorsDType, TensorEntry } from "./safetensors-header.ts";
@@ -70,6 +70,8 @@ function checkHeaderLength(path: string, first: Uint8Array, fileBytes: number): 
     throw damagedFile(path, `its header would be ${length.toString()} bytes long, but the file has ${fileBytes} in all`);
   }
   if (length < 2n) throw damagedFile(path, `its header is ${length.toString()} bytes long, too short for any JSON object`);
+  // Seen here already, so that the wrong kind of file is not read up to a length that means nothing.
+  if (first[8] !== 0x7b) throw damagedFile(path, HEADER_START);
   return Number(length);
 }
 
@@ -181,23 +183,31 @@ export function decodeToFloat32(bytes: Uint8Array, dtype: SafetensorsDType): Flo
       return float8ToFloat32(aligned, "E4M3");
     case "F8_E5M2":
       return float8ToFloat32(aligned, "E5M2");
-    case "I64": {
-      const values = new BigInt64Array(buffer, byteOffset, length);
-      const out = new Float32Array(length);
-      for (let i = 0; i < length; i++) out[i] = Number(values[i]);
-      return out;
-    }
+    case "I64":
+      return fromBigInts(new BigInt64Array(buffer, byteOffset, length));
+    case "U64":
+      return fromBigInts(new BigUint64Array(buffer, byteOffset, length));
     case "I32":
       return Float32Array.from(new Int32Array(buffer, byteOffset, length));
     case "I16":
       return Float32Array.from(new Int16Array(buffer, byteOffset, length));
     case "I8":
       return Float32Array.from(new Int8Array(buffer, byteOffset, length));
+    case "U32":
+      return Float32Array.from(new Uint32Array(buffer, byteOffset, length));
+    case "U16":
+      return Float32Array.from(new Uint16Array(buffer, byteOffset, length));
     case "U8":
       return Float32Array.from(aligned);
     case "BOOL":
       return Float32Array.from(aligned, (value) => (value === 0 ? 0 : 1));
   }
+}
+
+function fromBigInts(values: BigInt64Array | BigUint64Array): Float32Array {
+  const out = new Float32Array(values.length);
+  for (let i = 0; i < values.length; i++) out[i] = Number(values[i]);
+  return out;
 }
 
 /**

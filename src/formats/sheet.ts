@@ -67,7 +67,9 @@ function layOut(sheet: Sheet): Layout {
   const marginPx = Math.round(fontPx * 1.8);
   const gapPx = Math.round(fontPx * 0.7);
   const hasRowLabels = sheet.rows.some((label) => label !== "");
-  const labelPx = hasRowLabels ? Math.round(Math.min(fontPx * 16, Math.max(fontPx * 8, tileWidthPx * 0.8))) : 0;
+  // As wide as the longest label, up to a limit where they wrap.
+  const widestPx = Math.ceil(Math.max(...sheet.rows.map(measure)) * fontPx);
+  const labelPx = hasRowLabels ? Math.round(Math.min(widestPx, fontPx * 16, Math.max(fontPx * 8, tileWidthPx * 0.8))) : 0;
 
   const left = marginPx + (hasRowLabels ? labelPx + gapPx * 2 : 0);
   const columnX = sheet.columns.map((_, i) => left + i * (tileWidthPx + gapPx));

@@ -13,8 +13,11 @@ export interface AdapterSpec {
   readonly path: string;
   readonly rank: number;
   readonly alpha: number;
-  /** Strength: multiplies alpha / rank. 1 in training. */
-  readonly weight?: number;
+  /**
+   * Strength: multiplies alpha / rank. 1 in training. "fed" makes it a feed of the graph (see `strengthFeeds`), so that one compiled
+   * graph draws at every strength.
+   */
+  readonly weight?: number | "fed";
   /** What the adapter's buffers' names start with, so that several fit in one graph. Default "adapter". */
   readonly prefix?: string;
 }
@@ -63,10 +66,34 @@ function adapterBranch(node: Node, x: Value, weightShape: Shape, spec: AdapterSp
   const names = adapterBufferNames(spec);
   const down = x.graph.buffer(names.down, shapes.down);
   const up = x.graph.buffer(names.up, shapes.up);
-  const scale = (spec.weight ?? 1) * (spec.alpha / spec.rank);
+  const scale = spec.weight === "fed" ? x.graph.feed(strengthFeedName(spec), []) : scaleOf(spec.weight, spec);
   if (node.op !== "Conv2d") return matmul(mul(matmul(x, down, { transB: true }), scale), up, { transB: true });
   const { stride, padding } = node.attrs;
   return conv2d(mul(conv2d(x, down, undefined, { stride, padding }), scale), up);
+}
+
+function scaleOf(weight = 1, { alpha, rank }: AdapterSpec): number {
+  return weight * (alpha / rank);
+}
+
+/** One feed for each ratio of alpha to rank, not one for each layer: the graph then multiplies by the number that would be built in. */
+function strengthFeedName({ alpha, rank, prefix = "adapter" }: AdapterSpec): string {
+  return `${prefix}.strength.${alpha / rank}`;
+}
+
+/**
+ * What a graph whose adapters are "fed" needs at a run. The specs of one prefix have one weight.
+ *
+ * @param specs as the graph has them, with the weights of this run
+ * @returns new arrays at every call
+ */
+export function strengthFeeds(specs: readonly AdapterSpec[]): Record<string, Float32Array> {
+  const feeds: Record<string, Float32Array> = {};
+  for (const spec of specs) {
+    if (spec.weight === "fed") throw new Error(`strengthFeeds: the weight of this run needed at ${spec.path}`);
+    feeds[strengthFeedName(spec)] ??= Float32Array.of(scaleOf(spec.weight, spec));
+  }
+  return feeds;
 }
 
 function checkRank({ path, rank }: AdapterSpec, [outputs = 1, ...inputs]: Shape): void {

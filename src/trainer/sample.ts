@@ -10,7 +10,7 @@ import { karrasSigmas, modelSigmas } from "../diffusion/samplers/sigmas.ts";
 import type { Executable } from "../engines/engine.ts";
 import { UserError } from "../errors.ts";
 import { type Pixels, tensorToPixels } from "../formats/images.ts";
-import { type AdapterSpec, addAdapters } from "../lora/inject.ts";
+import { type AdapterSpec, addAdapters, strengthFeeds } from "../lora/inject.ts";
 import { buildDenoiser } from "./denoiser.ts";
 import { type EncodedText, requireFloats, textFeeds, tokenise } from "./encode.ts";
 import { createExecutables, type Executables } from "./executables.ts";
@@ -29,12 +29,13 @@ interface ImageRequest {
   readonly sampler: SamplerName;
   readonly widthPx: number;
   readonly heightPx: number;
-  /** Adapters whose buffers are on the engine. */
+  /** Adapters whose buffers are on the engine, and how strongly each acts. The specs of one prefix have one weight. */
   readonly adapters: readonly AdapterSpec[];
 }
 
 export interface Painter {
-  draw(request: ImageRequest, signal?: AbortSignal): Promise<Pixels>;
+  /** @param onStep is called after each step of the sampler */
+  draw(request: ImageRequest, signal?: AbortSignal, onStep?: () => void): Promise<Pixels>;
   /** Ends what was compiled; a later picture compiles it again. */
   dispose(): Promise<void>;
 }
@@ -53,18 +54,18 @@ export function createPainter(options: PainterOptions): Painter {
   const executables = createExecutables(weights);
   const encode = createTextReader(options, executables);
   return {
-    async draw(request, signal) {
+    async draw(request, signal, onStep) {
       const { adapters, widthPx, heightPx } = request;
-      checkSize(base, widthPx, heightPx);
+      checkPictureSize(base, widthPx, heightPx);
       const size = { height: heightPx / base.pixelsPerLatent, width: widthPx / base.pixelsPerLatent };
       const { form, texts } = await encode(request);
       const own = adapters.filter(({ path }) => path.startsWith("unet."));
       const shape = { batch: texts.length, ...size };
       const unet = await executables.get(
         `denoiser ${widthPx}x${heightPx} x${shape.batch}, text x${form.chunks}${keyOf(own)}`,
-        () => buildDenoiser(base, { shape, adapters: own, text: "embeddings", form }),
+        () => buildDenoiser(base, { shape, adapters: fed(own), text: "embeddings", form }),
       );
-      const latents = await denoise(base, unet, texts, request, signal);
+      const latents = await denoise(base, unet, texts, { ...request, adapters: own }, { signal, onStep });
       const decoder = await executables.get(`vae decoder ${widthPx}x${heightPx}`, () =>
         buildVaeDecoding(base, 1, size.height, size.width),
       );
@@ -87,9 +88,12 @@ function createTextReader(options: PainterOptions, executables: Executables): (r
     const own = adapters.filter(({ path }) => path.startsWith("text_encoder"));
     if (own.length === 0 && options.encodeText) return options.encodeText(prompt);
     const run = await executables.get(`text encoders x${form.chunks}${keyOf(own)}`, () =>
-      addAdapters(buildTextEncoding(base, 1, form), own),
+      addAdapters(buildTextEncoding(base, 1, form), fed(own)),
     );
-    const { textEmbeddings, pooled } = await run.run(textFeeds(base, tokenise(base, prompt, form), form));
+    const { textEmbeddings, pooled } = await run.run({
+      ...textFeeds(base, tokenise(base, prompt, form), form),
+      ...strengthFeeds(own),
+    });
     return {
       textEmbeddings: requireFloats(textEmbeddings, "textEmbeddings"),
       pooled: pooled && requireFloats(pooled, "pooled"),
@@ -107,15 +111,15 @@ function createTextReader(options: PainterOptions, executables: Executables): (r
   };
 }
 
-/** From noise to latents. */
+/** From noise to latents. `request.adapters` are the UNet's own. */
 async function denoise(
   base: BaseModel,
   unet: Executable,
   texts: readonly EncodedText[],
   request: ImageRequest,
-  signal: AbortSignal | undefined,
+  watch: { readonly signal: AbortSignal | undefined; readonly onStep: (() => void) | undefined },
 ): Promise<Float32Array> {
-  const { seed, guidance, widthPx, heightPx, steps, sampler } = request;
+  const { seed, guidance, widthPx, heightPx, steps, sampler, adapters } = request;
   const size = {
     originalHeightPx: heightPx,
     originalWidthPx: widthPx,
@@ -125,7 +129,7 @@ async function denoise(
     targetWidthPx: widthPx,
   };
   const predict = async (scaled: Float32Array, timestep: number): Promise<readonly Float32Array[]> => {
-    signal?.throwIfAborted();
+    watch.signal?.throwIfAborted();
     const { prediction } = await unet.run({
       noisyLatents: join(texts.map(() => scaled)),
       timesteps: Float32Array.from(texts, () => timestep),
@@ -133,6 +137,7 @@ async function denoise(
       ...(texts[0]?.pooled
         ? { pooled: join(texts.flatMap(({ pooled }) => pooled ?? [])), timeIds: join(texts.map(() => sdxlTimeIds(size))) }
         : {}),
+      ...strengthFeeds(adapters),
     });
     const all = requireFloats(prediction, "prediction");
     return texts.map((_, i) => all.subarray((i * all.length) / texts.length, ((i + 1) * all.length) / texts.length));
@@ -151,7 +156,7 @@ async function denoise(
   const run = samplers[sampler](createDenoiser(base.schedule, predictor), sigmas, start, (step) =>
     normal({ seed, purpose: "sampler", step }, count),
   );
-  return finish(run);
+  return finish(run, watch.onStep);
 }
 
 /** The noise levels each sampler is used with. */
@@ -161,9 +166,15 @@ const sigmasOf: { readonly [K in SamplerName]: (schedule: NoiseSchedule, steps: 
   dpmpp_2m: karrasSigmas,
 };
 
+/** The graph is the same at every strength. */
+function fed(adapters: readonly AdapterSpec[]): readonly AdapterSpec[] {
+  return adapters.map((spec) => ({ ...spec, weight: "fed" }));
+}
+
+/** Which adapters are in a graph. */
 function keyOf(adapters: readonly AdapterSpec[]): string {
-  const strengths = adapters.map(({ prefix, weight }) => `${prefix ?? "adapter"}:${weight ?? 1}`);
-  return adapters.length === 0 ? "" : ` with ${[...new Set(strengths)].join(", ")}`;
+  const prefixes = new Set(adapters.map(({ prefix = "adapter" }) => prefix));
+  return adapters.length === 0 ? "" : ` with ${[...prefixes].join(", ")}`;
 }
 
 function zeroText(base: BaseModel, form: TextForm): EncodedText {
@@ -174,7 +185,8 @@ function zeroText(base: BaseModel, form: TextForm): EncodedText {
   };
 }
 
-function checkSize({ pixelsPerLatent, unet }: BaseModel, widthPx: number, heightPx: number): void {
+/** @throws UserError for a size that the base cannot draw */
+export function checkPictureSize({ pixelsPerLatent, unet }: BaseModel, widthPx: number, heightPx: number): void {
   const unit = pixelsPerLatent * 2 ** (unet.downBlocks.length - 1);
   for (const side of [widthPx, heightPx]) {
     if (Number.isInteger(side) && side >= unit && side % unit === 0) continue;

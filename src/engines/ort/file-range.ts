@@ -77,7 +77,10 @@ function storedDtypeOf(source: FileSource, target: TensorData, name: string): Sa
   const dtype = (Object.keys(DTYPE_BYTES) as SafetensorsDType[]).find((known) => known === source.storedDtype);
   if (!dtype) throw new Error(`ort: buffer ${name}: stored dtype ${source.storedDtype} is not known`);
   if (target instanceof Int32Array && dtype !== "I32") throw new Error(`ort: buffer ${name} is int32, the file holds ${dtype}`);
-  if (target instanceof Float32Array && dtype === "I32") throw new Error(`ort: buffer ${name} is float32, the file holds I32`);
+  if (target instanceof Float32Array && dtype === "I32") {
+    const fix = "Download the model again, or save it in float16 or float32.";
+    throw new UserError(`${source.path}: ${name} is stored as whole numbers (I32), which no weight is.`, { fix });
+  }
   const needed = target.length * DTYPE_BYTES[dtype];
   if (source.byteLength !== needed) {
     throw new Error(`ort: buffer ${name}: ${target.length} ${dtype} take ${needed} bytes, the range has ${source.byteLength}`);
