@@ -2,13 +2,10 @@
 import { findNearest, UserError } from "../errors.ts";
 import { openSafetensors, readTensor, type SafetensorsFile } from "../formats/safetensors.ts";
 import type { AdapterMatrix, AdapterModule } from "./file.ts";
-import { createNameIndex, isAdaptable, type NamingBase } from "./names.ts";
+import type { AdapterBase } from "./layout.ts";
+import { createNameIndex, isAdaptable } from "./names.ts";
 
-/** The base model that an adapter is read for. */
-export interface AdapterBase extends NamingBase {
-  /** Every weight of the base by its name: "unet.conv_in.weight". */
-  readonly weights: ReadonlyMap<string, { readonly shape: readonly number[] }>;
-}
+export type { AdapterBase } from "./layout.ts";
 
 export interface AdapterFile {
   /** In the order of the base's weights. */
