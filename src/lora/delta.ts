@@ -13,7 +13,7 @@ export interface LowRank {
   readonly scale: number;
 }
 
-/** Reads the base's weight of a layer: row-major, in the shape of `OpenedModule.shape`. */
+/** Reads the base's weight of a layer, row-major. */
 export type ReadBaseWeight = (module: OpenedModule) => Promise<Float32Array>;
 
 /**
