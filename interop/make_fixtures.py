@@ -14,6 +14,7 @@ import diffusers
 import torch
 
 from fixtures.adamw import make_adamw
+from fixtures.adapter_kinds import make_adapter_kinds
 from fixtures.clip import make_clip_g, make_clip_l
 from fixtures.files import Fixture, worst_difference, write
 from fixtures.samplers import make_samplers
@@ -28,11 +29,12 @@ FIXTURES: dict[str, Callable[[], Fixture]] = {
     "vae-plain": lambda: make_vae("vae-plain"),
     "clip-l": make_clip_l,
     "clip-g": make_clip_g,
+    "adapter-kinds": make_adapter_kinds,
     "adamw": make_adamw,
     "samplers": make_samplers,
     "tokenizer": make_tokenizer,
 }
-PACKAGES = ["torch", "diffusers", "transformers", "tokenizers"]
+PACKAGES = ["torch", "diffusers", "transformers", "tokenizers", "peft", "lycoris-lora"]
 
 
 def main() -> None:

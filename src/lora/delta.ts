@@ -13,7 +13,7 @@ export interface LowRank {
   readonly scale: number;
 }
 
-/** Reads the base's weight of a layer: row-major, in the shape of `OpenedModule.shape`. */
+/** Reads the base's weight of a layer, row-major. */
 export type ReadBaseWeight = (module: OpenedModule) => Promise<Float32Array>;
 
 /**
@@ -217,8 +217,9 @@ function decomposeWeight(weight: Float32Array, change: Float32Array, magnitudes:
   if (weight.length !== change.length) {
     throw new Error(`readDelta: a base weight of ${change.length} numbers needed, got ${weight.length}\n  at ${module.name}`);
   }
-  // LyCORIS' own form is [1, in, 1, 1]; PEFT and LyCORIS' `wd_on_output` have one for each output.
-  const perInput = magnitudes.shape[0] === 1 && magnitudes.data.length === inputs && outputs !== 1;
+  // LyCORIS has [out, 1, 1, 1], or [1, in, 1, 1] by its older way. PEFT's are the outputs', though a convolution's are [1, out, 1, 1].
+  const isPeft = module.parts.doraScale?.name.includes("lora_magnitude_vector");
+  const perInput = !isPeft && magnitudes.shape.length > 1 && magnitudes.shape[0] === 1 && outputs !== 1;
   const groupOf = (i: number): number => (perInput ? Math.floor(i / size) % inputs : Math.floor(i / (inputs * size)));
   const squares = new Float64Array(perInput ? inputs : outputs);
   if (squares.length !== magnitudes.data.length) {

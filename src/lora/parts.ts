@@ -32,6 +32,18 @@ export function guessShape(form: AdapterForm, parts: Shapes): readonly number[] 
   return tail(parts.diff ? "diff" : "diffBias", 0);
 }
 
+/** What a module needs and does not have; undefined when it is whole. */
+export function findMissingPart(form: AdapterForm, parts: Shapes): PartName | undefined {
+  const pair = (whole: "w1" | "w2"): readonly PartName[] => (parts[whole] ? [] : [`${whole}a`, `${whole}b`]);
+  const needed: { readonly [F in AdapterForm]: readonly PartName[] } = {
+    lora: ["down", "up"],
+    loha: ["w1a", "w1b", "w2a", "w2b", ...(parts.t1 || parts.t2 ? (["t1", "t2"] as const) : [])],
+    lokr: [...pair("w1"), ...pair("w2")],
+    full: parts.diffBias ? [] : ["diff"],
+  };
+  return needed[form].find((part) => !parts[part]);
+}
+
 /** Whether two shapes are of one layer: the same outputs, and as many numbers for each, however the kernel is folded. */
 export function sameLayer(a: readonly number[], b: readonly number[]): boolean {
   const width = (shape: readonly number[]): number => shape.slice(1).reduce((product, size) => product * size, 1);

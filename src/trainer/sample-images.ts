@@ -6,7 +6,7 @@ import type { Pixels } from "../formats/images.ts";
 import { adapterBufferNames, type AdapterSpec } from "../lora/inject.ts";
 import { readAdapter } from "../lora/read.ts";
 import { createPainter } from "./sample.ts";
-import { createWeightStore } from "./weights.ts";
+import { createWeightStore, type ScaledChange } from "./weights.ts";
 
 export interface SampleOptions {
   readonly base: BaseModel;
@@ -40,9 +40,13 @@ export async function sampleImages(options: SampleOptions): Promise<readonly Pix
   const engine = await options.createEngine();
   try {
     const specs: AdapterSpec[] = [];
-    for (const [i, adapter] of options.adapters.entries())
-      specs.push(...(await loadAdapter(engine, base, adapter, `adapter${i}`)));
-    const painter = createPainter({ base, weights: createWeightStore(engine, base) });
+    const changes: ScaledChange[] = [];
+    for (const [i, adapter] of options.adapters.entries()) {
+      const loaded = await loadAdapter(engine, base, adapter, `adapter${i}`);
+      specs.push(...loaded.specs);
+      changes.push(...loaded.changes);
+    }
+    const painter = createPainter({ base, weights: createWeightStore(engine, base, changes) });
     const pictures: Pixels[] = [];
     for (const [i, prompt] of prompts.entries()) {
       pictures.push(await painter.draw({ ...options, prompt, seed: seed + i, sampler, adapters: specs }, options.signal));
@@ -54,18 +58,21 @@ export async function sampleImages(options: SampleOptions): Promise<readonly Pix
   }
 }
 
-/** Puts an adapter file's matrices on the engine. */
+/** Puts an adapter file's matrices on the engine. What is no product of two matrices is told, for the weights' own loading. */
 async function loadAdapter(
   engine: Engine,
   base: BaseModel,
   { path, weight }: { readonly path: string; readonly weight: number },
   prefix: string,
-): Promise<readonly AdapterSpec[]> {
-  const { modules } = await readAdapter(path, base);
+): Promise<{ readonly specs: readonly AdapterSpec[]; readonly changes: readonly ScaledChange[] }> {
+  const { modules, changes } = await readAdapter(path, base);
   for (const { path: layer, down, up } of modules) {
     const names = adapterBufferNames({ path: layer, prefix });
     await engine.allocate({ name: names.down, shape: down.shape, dtype: "float32" }, { kind: "data", data: down.data });
     await engine.allocate({ name: names.up, shape: up.shape, dtype: "float32" }, { kind: "data", data: up.data });
   }
-  return modules.map(({ path: layer, rank, alpha }) => ({ path: layer, rank, alpha, weight, prefix }));
+  return {
+    specs: modules.map(({ path: layer, rank, alpha }) => ({ path: layer, rank, alpha, weight, prefix })),
+    changes: changes.map((change) => ({ change, strength: weight })),
+  };
 }
