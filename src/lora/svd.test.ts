@@ -12,7 +12,7 @@ import {
   type Dense,
   type Vectors,
 } from "./matrix.ts";
-import { reduceDense, reduceProduct, type LowRank } from "./svd.ts";
+import { reduceDense, reduceProduct, type Approximation } from "./svd.ts";
 
 let sample = 0;
 function random(rows: number, columns: number): Dense {
@@ -52,7 +52,7 @@ function relativeDistance(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return norm(Array.from(a, (value, i) => value - (b[i] ?? NaN))) / norm(b);
 }
 
-const rebuilt = ({ up, down }: LowRank): Float64Array => naiveProduct(up, down);
+const rebuilt = ({ up, down }: Approximation): Float64Array => naiveProduct(up, down);
 
 /** How far the vectors are from orthonormal: the largest number of Q^T Q - I. */
 function skew(q: Vectors): number {

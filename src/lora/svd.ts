@@ -30,7 +30,7 @@ export interface RankChoice {
 }
 
 /** up x down; both carry the square root of the singular values, so that neither leaves the range of float16 before the other. */
-export interface LowRank {
+export interface Approximation {
   /** 0 for a matrix of zeros. Never more than the matrix's own rank, whatever was asked for. */
   readonly rank: number;
   /** [rows, rank] */
@@ -53,7 +53,7 @@ export interface LowRank {
  * @throws Error for sizes that do not fit, numbers that are not finite, or a choice that is no choice
  * @example const { up, down, keptEnergy } = reduceProduct(up, down, { rank: 8 });
  */
-export function reduceProduct(up: Dense, down: Dense, choice: RankChoice, scale = 1): LowRank {
+export function reduceProduct(up: Dense, down: Dense, choice: RankChoice, scale = 1): Approximation {
   checkChoice(choice);
   if (up.columns !== down.rows) throw new Error(`reduceProduct: inner sizes differ: ${up.columns} and ${down.rows}`);
   checkFinite("reduceProduct", up.data, down.data, [scale]);
@@ -90,7 +90,7 @@ const BLOCK = 32;
  * @throws Error for numbers that are not finite, or a choice that is no choice
  * @example const { up, down, rank } = reduceDense(difference, { energy: 0.99 });
  */
-export function reduceDense(d: Dense, choice: RankChoice, seed = 0): LowRank {
+export function reduceDense(d: Dense, choice: RankChoice, seed = 0): Approximation {
   checkChoice(choice);
   checkFinite("reduceDense", d.data);
   const energy = energyOf(d.data);
@@ -146,7 +146,7 @@ function assemble(
   right: Vectors,
   choice: RankChoice,
   energy: number | undefined,
-): LowRank {
+): Approximation {
   const { u, values, v } = decompose(middle, left.count, right.count);
   const total = energy ?? energyOf(values);
   const rank = chooseRank(values, total, choice);
