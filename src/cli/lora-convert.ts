@@ -2,8 +2,9 @@
 import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { UserError } from "../errors.ts";
-import { adapterDTypes, adapterStyles, convertAdapter, openBase } from "../index.ts";
+import { adapterDTypes, adapterStyles, convertAdapter } from "../index.ts";
 import { defineCommand } from "./command.ts";
+import { findAdapterBase } from "./find-adapter-base.ts";
 import { countOf, quotePath } from "./format.ts";
 
 export const loraConvertCommand = defineCommand({
@@ -47,7 +48,7 @@ export const loraConvertCommand = defineCommand({
     const report = await convertAdapter(file, out, {
       to,
       dtype: adapterDTypes.find((dtype) => dtype === options.dtype),
-      base: options.base === undefined ? undefined : await openBase(options.base),
+      base: await findAdapterBase(file, options.base),
     });
     if (options.json) {
       terminal.out(JSON.stringify({ out, ...report }, undefined, 2));

@@ -1,6 +1,7 @@
 /** gesso lora inspect: what a LoRA file is, what it changes and how much, and where it loads. */
-import { inspectAdapter, openAdapter, openBase, type BaseModel } from "../index.ts";
+import { inspectAdapter } from "../index.ts";
 import { defineCommand } from "./command.ts";
+import { findAdapterBase } from "./find-adapter-base.ts";
 import { describeAdapter } from "./lora-page.ts";
 
 export const loraInspectCommand = defineCommand({
@@ -20,7 +21,7 @@ export const loraInspectCommand = defineCommand({
   },
   examples: ["gesso lora inspect mystyle.safetensors", "gesso lora inspect mystyle.safetensors --json | jq .loads"],
   async run({ positionals: [file = ""], options }, terminal) {
-    const base = await findBase(file, options.base);
+    const base = await findAdapterBase(file, options.base);
     const report = await inspectAdapter(file, {
       base,
       onProgress: (done, total) => terminal.status(`layer ${done + 1} of ${total}`),
@@ -30,10 +31,3 @@ export const loraInspectCommand = defineCommand({
     return report.broken.length > 0 || report.incomplete.length > 0 ? 1 : 0;
   },
 });
-
-/** The bundled model is at hand where a file says that it was trained on it. */
-async function findBase(file: string, given: string | undefined): Promise<BaseModel | undefined> {
-  if (given !== undefined) return openBase(given);
-  const { metadata, layout } = await openAdapter(file);
-  return layout === undefined && metadata.ss_sd_model_name === "mini" ? openBase("mini") : undefined;
-}

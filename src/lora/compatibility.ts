@@ -4,6 +4,8 @@
  * (loaders/lora_conversion_utils.py).
  */
 import { namingOf } from "./keys.ts";
+import { families } from "./metadata.ts";
+import { kohyaName, type NamingBase } from "./names.ts";
 import type { OpenedAdapter, OpenedModule } from "./open.ts";
 
 export const programs = ["A1111", "Forge", "ComfyUI", "Invoke", "diffusers"] as const;
@@ -207,4 +209,29 @@ export function checkCompatibility(facts: AdapterFacts): readonly Compatibility[
     const reasons = isRefused ? decisive : [...decisive, ...unread];
     return { program, loads: isRefused ? "no" : reasons.length > 0 ? "partly" : "yes", reasons };
   });
+}
+
+/** Text widths of the published models: an adapter of another is for that model alone, wherever it is. */
+const publishedWidths: { readonly [F in NamingBase["family"]]: number } = { sd15: 768, sdxl: 2048 };
+
+/**
+ * What Gesso's own file with adapters on these layers would not load as a whole in, one sentence for each program; nothing for bases that are
+ * not of SD 1.5's or SDXL's size, for no other program has them.
+ */
+export function describeHalfLoads(
+  layers: readonly { readonly path: string; readonly weightShape: readonly number[] }[],
+  base: NamingBase & { readonly unet: { readonly crossAttentionDim: number } },
+): readonly string[] {
+  if (base.unet.crossAttentionDim !== publishedWidths[base.family]) return [];
+  const modules = layers.map(({ path, weightShape }) => {
+    return { name: kohyaName(path, base), kind: "lora", form: "lora", shape: weightShape, parts: {} } as const;
+  });
+  const naming = base.family === "sdxl" ? "kohya-sgm" : "kohya-diffusers";
+  const metadata = { ss_base_model_version: families[base.family].version, ss_v2: "False" };
+  const loads = checkCompatibility({ family: base.family, naming, metadata, modules, unread: [] });
+  return loads.flatMap(({ program, loads: verdict, reasons }) =>
+    verdict === "yes"
+      ? []
+      : [`${program} will ${verdict === "no" ? "not load" : "load only a part of"} this adapter: ${reasons.join("; ")}.`],
+  );
 }
