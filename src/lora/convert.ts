@@ -46,7 +46,7 @@ interface Part {
 
 /**
  * Converts an adapter file. What it does to every layer stays the same, to the last bit where alpha / rank is a power of two and the type is
- * kept. Tensors are read and encoded one by one: no more than the new file's bytes and one layer are in memory.
+ * kept (but for numbers that fall below float16's least normal one, 6e-5). Tensors are read and encoded one by one: no more than the new file's bytes and one layer are in memory.
  *
  * @throws UserError when the layers' names cannot be told, the naming cannot hold this kind of adapter, or a number does not fit the type
  * @example await convertAdapter("pytorch_lora_weights.safetensors", "mystyle.safetensors", { to: "kohya" });

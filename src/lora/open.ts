@@ -12,7 +12,7 @@ import {
 } from "./keys.ts";
 import { type AdapterBase, layoutOf, type Layout, standardBase } from "./layout.ts";
 import { peftAlpha } from "./peft-metadata.ts";
-import { guessShape, rankOf, sameLayer } from "./parts.ts";
+import { findMissingPart, guessShape, rankOf, sameLayer } from "./parts.ts";
 
 /** `lora`: linear layers and 1 x 1 convolutions; `locon`: wider convolutions; `dora`: any of them with magnitudes; `full`: the change itself. */
 export type AdapterKind = (typeof adapterKinds)[number];
@@ -159,8 +159,9 @@ function findLayout(drafts: readonly Draft[], metadata: OpenedAdapter["metadata"
   if (isFlux(drafts)) return undefined;
   const scored = (["sd15", "sdxl"] as const).flatMap((family) => {
     const layout = layoutOf(standardBase(family));
-    const found = drafts.flatMap(({ name, shape }) => {
-      const layer = layout.find(name);
+    const found = drafts.flatMap(({ name, shape, form, parts }) => {
+      // Half a module has no shape to go by.
+      const layer = findMissingPart(form, parts) ? undefined : layout.find(name);
       return layer ? [sameLayer(layer.shape, shape)] : [];
     });
     return found.length > 0 && found.every((fits) => fits) ? [{ layout, found: found.length }] : [];
