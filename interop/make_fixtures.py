@@ -14,6 +14,7 @@ import diffusers
 import torch
 
 from fixtures.adamw import make_adamw
+from fixtures.adapter_kinds import make_adapter_kinds
 from fixtures.clip import make_clip_g, make_clip_l
 from fixtures.files import Fixture, worst_difference, write
 from fixtures.long_captions import make_long_captions
@@ -31,6 +32,7 @@ FIXTURES: dict[str, Callable[[], Fixture]] = {
     "clip-l": make_clip_l,
     "clip-g": make_clip_g,
     "long-captions": make_long_captions,
+    "adapter-kinds": make_adapter_kinds,
     "adamw": make_adamw,
     "samplers": make_samplers,
     "tokenizer": make_tokenizer,
@@ -38,7 +40,7 @@ FIXTURES: dict[str, Callable[[], Fixture]] = {
     "single-file-sdxl": lambda: make_single_file("sdxl"),
     "zero-snr": make_zero_snr,
 }
-PACKAGES = ["torch", "diffusers", "transformers", "tokenizers"]
+PACKAGES = ["torch", "diffusers", "transformers", "tokenizers", "peft", "lycoris-lora"]
 
 
 def main() -> None:

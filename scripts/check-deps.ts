@@ -14,7 +14,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   models: ["graph", "nn"],
   diffusion: ["graph"],
   formats: ["node:", "sharp"],
-  lora: ["graph", "formats", "models", "node:"],
+  lora: ["graph", "formats", "models", "diffusion", "node:", "ml-matrix"],
   engines: ["graph", "formats", "node:", "onnxruntime-node", "onnx-buf", "@bufbuild/protobuf"],
   dataset: ["formats", "node:"],
   planner: ["graph", "nn", "models", "lora", "diffusion"],

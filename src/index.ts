@@ -5,7 +5,9 @@ import { userCacheFolder } from "./checkpoints/cache-folder.ts";
 import { openBase as openBaseIn } from "./checkpoints/open-base.ts";
 import type { Engine } from "./engines/engine.ts";
 import { createOrtEngine } from "./engines/ort/engine.ts";
+import { readBaseWeight } from "./checkpoints/read-weight.ts";
 import type { Pixels } from "./formats/images.ts";
+import { type AdapterReport, inspectAdapter as inspectWith, type InspectOptions } from "./lora/inspect.ts";
 import type { TrainPlan } from "./planner/plan.ts";
 import type { TrainEvent } from "./trainer/events.ts";
 import {
@@ -46,6 +48,15 @@ export { samplerNames } from "./diffusion/samplers/samplers.ts";
 export type { SamplerName } from "./diffusion/samplers/samplers.ts";
 export { readAdapter } from "./lora/read.ts";
 export type { AdapterFile } from "./lora/read.ts";
+export { openAdapter } from "./lora/open.ts";
+export type { AdapterKind, OpenedAdapter, OpenedModule } from "./lora/open.ts";
+export { readDelta, readLowRank } from "./lora/delta.ts";
+export type { AdapterReport, LayerGroup } from "./lora/inspect.ts";
+export { checkCompatibility, programs } from "./lora/compatibility.ts";
+export type { Compatibility, Program } from "./lora/compatibility.ts";
+export { adapterStyles, convertAdapter } from "./lora/convert.ts";
+export type { AdapterStyle, ConvertOptions, ConvertReport } from "./lora/convert.ts";
+export { adapterDTypes } from "./lora/draft.ts";
 export { writePng } from "./formats/images.ts";
 export type { Pixels } from "./formats/images.ts";
 export { renderSheet } from "./formats/sheet.ts";
@@ -110,4 +121,22 @@ export function drawPictures(
   options: Omit<DrawOptions, "createEngine"> & Pick<RunOptions, "createEngine">,
 ): AsyncGenerator<DrawnPicture, void> {
   return drawPicturesWith({ ...options, createEngine: options.createEngine ?? createOrtEngine });
+}
+
+/**
+ * What an adapter file of any kind and naming holds, and where it loads. Reads all of it.
+ *
+ * @param options.base the model it is for; needed only for models that are neither SD 1.5 nor SDXL, and to measure a DoRA
+ * @throws UserError when it is no adapter
+ * @example const { family, parts, loads } = await inspectAdapter("mystyle.safetensors");
+ */
+export function inspectAdapter(
+  path: string,
+  { base, onProgress }: { readonly base?: BaseModel | undefined } & Pick<InspectOptions, "onProgress"> = {},
+): Promise<AdapterReport> {
+  const weights = base && {
+    base,
+    readBaseWeight: (module: { readonly path: string | undefined }) => readBaseWeight(base, `${module.path ?? ""}.weight`),
+  };
+  return inspectWith(path, { ...weights, ...(onProgress ? { onProgress } : {}) });
 }

@@ -9,6 +9,10 @@ const commands: Readonly<Record<string, { readonly summary: string; readonly loa
     summary: "Draw pictures, or a sheet that compares them.",
     load: async () => (await import("./sample.ts")).sampleCommand,
   },
+  lora: {
+    summary: "Inspect and convert LoRA files.",
+    load: async () => (await import("./lora.ts")).loraCommand,
+  },
   demo: {
     summary: "Train on a bundled example and show before and after.",
     load: async () => (await import("./demo.ts")).demoCommand,

@@ -21,6 +21,8 @@ const PURPOSES = {
   /** The noise that ancestral samplers add on their way. */
   sampler: 10,
   caption: 11,
+  /** Random directions in which a matrix is measured. */
+  sketch: 12,
 } as const;
 
 type Purpose = keyof typeof PURPOSES;

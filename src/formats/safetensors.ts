@@ -24,12 +24,12 @@ export interface SafetensorsFile {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** A tensor to be written, row-major. Int32Array belongs to I32 and I64, Float32Array to the floats. */
+/** A tensor to be written, row-major. Int32Array belongs to I32 and I64, Float32Array to the floats; Uint8Array is the bytes themselves. */
 export interface TensorToWrite {
   readonly name: string;
   readonly dtype: "F32" | "F16" | "BF16" | "I32" | "I64";
   readonly shape: readonly number[];
-  readonly data: Float32Array | Int32Array;
+  readonly data: Float32Array | Int32Array | Uint8Array;
 }
 
 /**
@@ -250,10 +250,9 @@ function makeHeader(tensors: readonly TensorToWrite[], metadata: Readonly<Record
   for (const { name, dtype, shape, data } of tensors) {
     const count = shape.reduce((product, size) => product * size, 1);
     if (names.has(name)) throw new Error(`writeSafetensors: ${JSON.stringify(name)} is reserved or given twice`);
-    if (count !== data.length) {
-      throw new Error(
-        `writeSafetensors: ${JSON.stringify(name)} [${shape.join(", ")}] needs ${count} values, got ${data.length}`,
-      );
+    const length = data instanceof Uint8Array ? data.length / DTYPE_BYTES[dtype] : data.length;
+    if (count !== length) {
+      throw new Error(`writeSafetensors: ${JSON.stringify(name)} [${shape.join(", ")}] needs ${count} values, got ${length}`);
     }
     names.add(name);
     const begin = end;
@@ -271,20 +270,39 @@ function makeHeader(tensors: readonly TensorToWrite[], metadata: Readonly<Record
 }
 
 function encodeTensor(path: string, { name, dtype, data }: TensorToWrite): Uint8Array {
+  if (data instanceof Uint8Array) return data;
   const isInteger = dtype === "I32" || dtype === "I64";
   if (isInteger !== data instanceof Int32Array) {
     throw new Error(`writeSafetensors: ${JSON.stringify(name)} is ${dtype} but holds a ${data.constructor.name}`);
   }
   if (data instanceof Int32Array) return bytesOf(dtype === "I64" ? BigInt64Array.from(data, BigInt) : data);
-  if (dtype === "F16") {
-    refuseBeyond(path, name, data, FLOAT16_MAX, "float16");
-    return bytesOf(float32ToFloat16(data));
+  return encodeFloat32(path, name, data, dtype === "F16" || dtype === "BF16" ? dtype : "F32");
+}
+
+/**
+ * float32 as the bytes of a wider or narrower float, rounded to nearest.
+ *
+ * @param path of the file and `name` of the tensor, for messages
+ * @throws UserError when a value does not fit
+ */
+export function encodeFloat32(
+  path: string,
+  name: string,
+  data: Float32Array,
+  dtype: "F64" | "F32" | "F16" | "BF16",
+): Uint8Array {
+  switch (dtype) {
+    case "F64":
+      return bytesOf(Float64Array.from(data));
+    case "F32":
+      return bytesOf(data);
+    case "F16":
+      refuseBeyond(path, name, data, FLOAT16_MAX, "float16");
+      return bytesOf(float32ToFloat16(data));
+    case "BF16":
+      refuseBeyond(path, name, data, BFLOAT16_MAX, "bfloat16");
+      return bytesOf(float32ToBfloat16(data));
   }
-  if (dtype === "BF16") {
-    refuseBeyond(path, name, data, BFLOAT16_MAX, "bfloat16");
-    return bytesOf(float32ToBfloat16(data));
-  }
-  return bytesOf(data);
 }
 
 function bytesOf(array: ArrayBufferView): Uint8Array {

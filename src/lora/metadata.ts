@@ -79,7 +79,7 @@ export function countTags(captions: readonly string[]): Record<string, number> {
 }
 
 /** By family: the values that readers look for. */
-const families: { readonly [F in AdapterFamily]: { version: string; architecture: string; implementation: string } } = {
+export const families: { readonly [F in AdapterFamily]: { version: string; architecture: string; implementation: string } } = {
   sd15: { version: "sd_v1", architecture: "stable-diffusion-v1/lora", implementation: "diffusers" },
   sdxl: {
     version: "sdxl_base_v1-0",

@@ -1,40 +1,33 @@
-/** Reads adapter files for a given base: Kohya's names with SGM or diffusers blocks, and PEFT's. */
+/** Reads an adapter file of any kind for a given base: two matrices where it is of low rank, the change of the weight where it is not. */
 import { findNearest, UserError } from "../errors.ts";
-import { openSafetensors, readTensor, type SafetensorsFile } from "../formats/safetensors.ts";
-import type { AdapterMatrix, AdapterModule } from "./file.ts";
-import { createNameIndex, isAdaptable, type NamingBase } from "./names.ts";
+import { readBiasDelta, readDelta, readLowRank } from "./delta.ts";
+import type { AdapterModule } from "./file.ts";
+import { type AdapterBase, layoutOf } from "./layout.ts";
+import { openAdapter, type AdapterKind, type OpenedAdapter, type OpenedModule } from "./open.ts";
+import { findMissingPart, sameLayer } from "./parts.ts";
 
-/** The base model that an adapter is read for. */
-export interface AdapterBase extends NamingBase {
-  /** Every weight of the base by its name: "unet.conv_in.weight". */
-  readonly weights: ReadonlyMap<string, { readonly shape: readonly number[] }>;
+export type { AdapterBase } from "./layout.ts";
+
+/** A change of one of the base's weights or biases that is not the product of two thin matrices. */
+export interface WeightChange {
+  /** Of what is changed: "unet.down_blocks.1.attentions.0.proj_in.weight". */
+  readonly weight: string;
+  readonly kind: AdapterKind;
+  /**
+   * What is added at strength 1, row-major.
+   *
+   * @param readBase gives the base's own weight; only DoRA asks for it
+   */
+  read(readBase: () => Promise<Float32Array>): Promise<Float32Array>;
 }
 
 export interface AdapterFile {
-  /** In the order of the base's weights. */
+  /** Plain LoRA and LoCon, in the order of the base's weights. */
   readonly modules: readonly AdapterModule[];
+  /** All other kinds, in the same order. Nothing of them has been read yet. */
+  readonly changes: readonly WeightChange[];
   readonly metadata: Readonly<Record<string, string>>;
 }
-
-/** The three parts of a module, and how files end their names. */
-type Part = "down" | "up" | "alpha";
-const endings: readonly (readonly [ending: string, part: Part])[] = [
-  [".lora_down.weight", "down"],
-  [".lora_up.weight", "up"],
-  [".alpha", "alpha"],
-  [".lora_A.weight", "down"],
-  [".lora_B.weight", "up"],
-];
-
-/** Other kinds of adapters, by what their keys hold. */
-const otherKinds: readonly (readonly [mark: RegExp, kind: string])[] = [
-  [/\.dora_scale$|\.lora_magnitude_vector/, "DoRA"],
-  [/\.hada_/, "LoHa"],
-  [/\.lokr_/, "LoKr"],
-  [/\.lora_mid\./, "LoCon with a middle matrix"],
-  [/\.oft_|\.boft_/, "OFT"],
-  [/\.(diff|diff_b)$/, "full weight differences"],
-];
 
 /**
  * An adapter's modules, checked against the base. Nothing is left out silently: an unknown key is an error.
@@ -43,128 +36,111 @@ const otherKinds: readonly (readonly [mark: RegExp, kind: string])[] = [
  *
  * @throws UserError naming the keys that belong to no layer of the base, the module that lacks a part or has a wrong shape, or the
  *   kind of adapter that is not supported
- * @example const { modules } = await readAdapter("mystyle.safetensors", base);
+ * @example const { modules, changes } = await readAdapter("mystyle.safetensors", base);
  */
 export async function readAdapter(path: string, base: AdapterBase): Promise<AdapterFile> {
-  const file = await openSafetensors(path);
-  const keys = sortKeys(file, base);
+  const adapter = await openAdapter(path, { base });
   const modules: AdapterModule[] = [];
-  for (const { layer, shape } of adaptableLayers(base)) {
-    const parts = keys.get(layer);
-    if (parts) modules.push(await readModule(file, layer, parts, shape));
+  const changes: WeightChange[] = [];
+  for (const module of sortModules(adapter, base)) {
+    const plain = await readLowRank(adapter, module);
+    if (!plain) changes.push(...findChanges(adapter, module, base));
+    else {
+      const rank = module.rank ?? 0;
+      modules.push({ path: module.path, rank, alpha: module.alpha ?? rank, down: plain.down, up: plain.up });
+    }
   }
-  if (modules.length === 0) throw new UserError(`${path} holds no tensors.`, { fix: "Give the file of a trained LoRA." });
-  return { modules, metadata: file.metadata };
+  return { modules, changes, metadata: adapter.metadata };
 }
 
-type ModuleKeys = Partial<Record<Part, string>>;
+type FoundModule = OpenedModule & { readonly path: string };
 
-/** The file's keys by layer and part. */
-function sortKeys(file: SafetensorsFile, base: AdapterBase): ReadonlyMap<string, ModuleKeys> {
-  const paths = adaptableLayers(base).map(({ layer }) => layer);
-  const index = createNameIndex(paths, base);
-  const layers = new Map<string, ModuleKeys>();
-  const unknown: string[] = [];
-  for (const key of file.tensors.keys()) {
-    const [ending, part] = endings.find(([end]) => key.endsWith(end)) ?? [];
-    const layer = ending === undefined ? undefined : index.get(key.slice(0, -ending.length));
-    if (part === undefined || layer === undefined) {
-      unknown.push(key);
+/** The modules in the order of the base's weights, each on a layer of its own that it fits. */
+function sortModules(adapter: OpenedAdapter, base: AdapterBase): readonly FoundModule[] {
+  const byPath = new Map<string, FoundModule>();
+  const unknown = adapter.unread.map(({ key }) => key);
+  for (const module of adapter.modules) {
+    const { path } = module;
+    if (path === undefined) {
+      unknown.push(...Object.values(module.parts).map(({ name }) => name));
       continue;
     }
-    const parts = layers.get(layer) ?? {};
-    const other = parts[part];
-    if (other !== undefined) {
-      throw new UserError(`${file.path}: ${other} and ${key} are the same layer, ${layer}.`, {
+    const other = byPath.get(path);
+    if (other) {
+      throw new UserError(`${adapter.path}: ${other.name} and ${module.name} are the same layer, ${path}.`, {
         fix: "Write the adapter again with one naming throughout.",
       });
     }
-    layers.set(layer, { ...parts, [part]: key });
+    byPath.set(path, { ...module, path });
   }
-  if (unknown.length > 0) throw refuseUnknown(file, unknown, index);
-  return layers;
-}
-
-/** Layers that an adapter may be on: weights of two or more axes, except lookup tables. */
-function adaptableLayers({ weights }: AdapterBase): { layer: string; shape: readonly number[] }[] {
-  return [...weights].flatMap(([name, { shape }]) => {
-    const isLayer = isAdaptable(name) && shape.length >= 2 && /(?<!_embedding)\.weight$/.test(name);
-    return isLayer ? [{ layer: name.slice(0, -".weight".length), shape }] : [];
+  if (unknown.length > 0) throw refuseUnknown(adapter, unknown, base);
+  return [...base.weights].flatMap(([weight, { shape }]) => {
+    const module = byPath.get(weight.replace(/\.weight$/, ""));
+    if (!module || !weight.endsWith(".weight")) return [];
+    checkFits(adapter, module, shape);
+    return [module];
   });
 }
 
-function refuseUnknown(file: SafetensorsFile, unknown: readonly string[], index: ReadonlyMap<string, string>): UserError {
-  const total = file.tensors.size;
-  for (const [mark, kind] of otherKinds) {
-    const key = unknown.find((name) => mark.test(name));
-    if (key === undefined) continue;
-    return new UserError(`${file.path} is of a kind that is not supported: ${kind} (key ${key}).`, {
-      fix: "Give a plain LoRA or LoCon.",
-    });
-  }
-  const [first = ""] = unknown;
-  const module = first.replace(/\.(lora_down|lora_up|lora_A|lora_B)\.weight$|\.alpha$/, "");
-  const nearest = unknown.length <= 3 ? findNearest(module, [...index.keys()]) : undefined;
-  const hint = nearest === undefined ? "" : ` The nearest layer is ${nearest}.`;
-  return new UserError(
-    `${file.path}: ${unknown.length} of ${total} keys are no layer of this base model (first: ${first}).${hint}`,
-    { fix: "Use the base model that the adapter was trained for." },
-  );
-}
-
-async function readModule(
-  file: SafetensorsFile,
-  path: string,
-  keys: ModuleKeys,
-  weightShape: readonly number[],
-): Promise<AdapterModule> {
-  const { down, up, alpha } = keys;
-  if (down === undefined || up === undefined) {
-    const found = [down, up, alpha].filter((key) => key !== undefined).join(" and ");
-    throw new UserError(`${file.path}: ${path} has ${found} but no ${down === undefined ? "down" : "up"} matrix.`, {
+function checkFits(
+  { path }: OpenedAdapter,
+  { name, form, path: layer, shape, parts }: FoundModule,
+  wanted: readonly number[],
+): void {
+  const missing = findMissingPart(form, parts);
+  if (missing) {
+    const found = Object.values(parts).map((entry) => entry.name);
+    throw new UserError(`${path}: ${layer} has ${found.join(" and ")} but no ${missing}.`, {
       fix: "Get the file again: it is not complete.",
     });
   }
-  const rank = file.tensors.get(down)?.shape[0] ?? 0;
-  const [outputs = 0, inputs = 0, ...kernel] = weightShape;
-  return {
-    path,
-    rank,
-    alpha: alpha === undefined ? rank : await readAlpha(file, alpha),
-    down: await readMatrix(file, down, [rank, inputs, ...kernel]),
-    up: await readMatrix(file, up, [outputs, rank, ...kernel.map(() => 1)]),
-  };
+  // A change of the bias alone has the bias's shape.
+  if (form === "full" && !parts.diff ? shape[0] === wanted[0] : sameLayer(shape, wanted)) return;
+  throw new UserError(
+    `${path}: ${name} is for a layer of [${shape.join(", ")}]; in this base model ${layer} is [${wanted.join(", ")}].`,
+    {
+      fix: "Use the base model that the adapter was trained for.",
+    },
+  );
 }
 
-/** A matrix in the shape that the base's layer asks for. Files disagree about [r, in] and [r, in, 1, 1], which are the same numbers. */
-async function readMatrix(file: SafetensorsFile, key: string, shape: readonly number[]): Promise<AdapterMatrix> {
-  const got = file.tensors.get(key)?.shape ?? [];
-  if (trim(got).join() !== trim(shape).join()) {
-    throw new UserError(`${file.path}: ${key} is [${got.join(", ")}]; this base model needs [${shape.join(", ")}].`, {
-      fix: "Use the base model that the adapter was trained for.",
+function findChanges(adapter: OpenedAdapter, module: FoundModule, base: AdapterBase): readonly WeightChange[] {
+  const { path, kind, parts, form } = module;
+  const changes: WeightChange[] = [];
+  if (form !== "full" || parts.diff) {
+    changes.push({
+      weight: `${path}.weight`,
+      kind,
+      read: (readBase) => readDelta(adapter, module, readBase),
     });
   }
-  return { shape, data: await readFinite(file, key) };
+  if (!parts.diffBias) return changes;
+  const bias = base.weights.get(`${path}.bias`)?.shape ?? [];
+  if (bias.join() !== parts.diffBias.shape.join()) {
+    const has = bias.length === 0 ? "no bias" : `a bias of [${bias.join(", ")}]`;
+    throw new UserError(
+      `${adapter.path}: ${parts.diffBias.name} is [${parts.diffBias.shape.join(", ")}]; in this base model ${path} has ${has}.`,
+      { fix: "Use the base model that the adapter was trained for." },
+    );
+  }
+  const read = async (): Promise<Float32Array> => (await readBiasDelta(adapter, module)) ?? new Float32Array(bias[0] ?? 0);
+  return [...changes, { weight: `${path}.bias`, kind, read }];
 }
 
-/** A shape without the ones at its end, from the third axis on. */
-function trim(shape: readonly number[]): readonly number[] {
-  const last = shape.findLastIndex((length, axis) => axis < 2 || length !== 1);
-  return shape.slice(0, last + 1);
-}
-
-async function readAlpha(file: SafetensorsFile, key: string): Promise<number> {
-  const values = await readFinite(file, key);
-  const [alpha = NaN] = values;
-  if (values.length === 1) return alpha;
-  throw new UserError(`${file.path}: ${key} holds ${values.length} numbers; one is needed.`, { fix: "Get the file again." });
-}
-
-async function readFinite(file: SafetensorsFile, key: string): Promise<Float32Array> {
-  const data = await readTensor(file, key);
-  const index = data.findIndex((value) => !Number.isFinite(value));
-  if (index < 0) return data;
-  throw new UserError(`${file.path}: ${key} holds ${data[index]} at position ${index}: the adapter is broken.`, {
-    fix: "Use an earlier checkpoint of it.",
-  });
+function refuseUnknown(adapter: OpenedAdapter, unknown: readonly string[], base: AdapterBase): UserError {
+  const other = adapter.unread.find(({ what }) => what !== undefined);
+  if (other?.what !== undefined) {
+    return new UserError(`${adapter.path} holds what is not supported: ${other.what} (key ${other.key}).`, {
+      fix: "Give a LoRA, LoCon, LoHa, LoKr, DoRA or full change of weights, and nothing beside it.",
+    });
+  }
+  const total = adapter.file.tensors.size;
+  const [first = ""] = unknown;
+  const module = adapter.modules.find(({ path }) => path === undefined)?.name ?? first;
+  const nearest = unknown.length <= 3 ? findNearest(module, [...layoutOf(base).names()]) : undefined;
+  const hint = nearest === undefined ? "" : ` The nearest layer is ${nearest}.`;
+  return new UserError(
+    `${adapter.path}: ${unknown.length} of ${total} keys are no layer of this base model (first: ${first}).${hint}`,
+    { fix: "Use the base model that the adapter was trained for." },
+  );
 }

@@ -1,9 +1,10 @@
 /** Adapter files on the engine, for drawing: files of one layout take turns in the same buffers, so that one graph serves them all. */
-import type { BaseModel } from "../checkpoints/base.ts";
+import type { AdapterBase } from "../lora/layout.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { AdapterModule } from "../lora/file.ts";
 import { adapterBufferNames, type AdapterSpec } from "../lora/inject.ts";
-import { readAdapter } from "../lora/read.ts";
+import { readAdapter, type WeightChange } from "../lora/read.ts";
+import type { ScaledChange } from "./weights.ts";
 
 /** An adapter file and how strongly it acts; 1 is as trained. */
 export interface LoraUse {
@@ -14,8 +15,13 @@ export interface LoraUse {
 export interface LoraSlots {
   /** Reads a file and keeps none of it but its layout. @throws UserError when it does not fit the base */
   check(path: string): Promise<void>;
-  /** Brings the files onto the engine, those of the last call replaced. Their effects add up, that of a file given twice too. */
-  place(loras: readonly LoraUse[]): Promise<readonly AdapterSpec[]>;
+  /**
+   * Brings the files' matrices onto the engine, those of the last call replaced. Their effects add up, that of a file given twice too. What is
+   * no product of two matrices is told, for the base's weights.
+   */
+  place(
+    loras: readonly LoraUse[],
+  ): Promise<{ readonly specs: readonly AdapterSpec[]; readonly changes: readonly ScaledChange[] }>;
 }
 
 /** The layers of an adapter file, with rank and alpha: all that a graph knows of it. */
@@ -25,14 +31,16 @@ interface Layout {
 }
 
 /** @example const slots = createLoraSlots(engine, base); await slots.place([{ path: "a.safetensors", weight: 0.8 }]); */
-export function createLoraSlots(engine: Engine, base: BaseModel): LoraSlots {
+export function createLoraSlots(engine: Engine, base: AdapterBase): LoraSlots {
   const layouts = new Map<string, Layout>();
   const layoutOfFile = new Map<string, Layout>();
+  const changesOfFile = new Map<string, readonly WeightChange[]>();
   /** The file whose numbers are in the buffers of a prefix. */
   const contents = new Map<string, string>();
 
   const read = async (path: string): Promise<{ readonly modules: readonly AdapterModule[]; readonly layout: Layout }> => {
-    const { modules } = await readAdapter(path, base);
+    const { modules, changes } = await readAdapter(path, base);
+    changesOfFile.set(path, changes);
     const layers = modules.map(({ path: layer, rank, alpha }) => ({ path: layer, rank, alpha }));
     const key = JSON.stringify(layers.map(Object.values));
     const layout = layouts.get(key) ?? { index: layouts.size, layers };
@@ -57,11 +65,13 @@ export function createLoraSlots(engine: Engine, base: BaseModel): LoraSlots {
     },
     async place(loras) {
       const specs: AdapterSpec[] = [];
+      const changes: ScaledChange[] = [];
       for (const [slot, { path, weight }] of loras.entries()) {
         const { prefix, layout } = await bring(path, slot);
         specs.push(...layout.layers.map((layer) => ({ ...layer, weight, prefix })));
+        changes.push(...(changesOfFile.get(path) ?? []).map((change) => ({ change, path, strength: weight })));
       }
-      return specs;
+      return { specs, changes };
     },
   };
 }

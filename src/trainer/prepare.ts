@@ -5,13 +5,15 @@ import { createSchedule } from "../diffusion/schedule.ts";
 import { openCache } from "../dataset/cache.ts";
 import type { Engine } from "../engines/engine.ts";
 import { UserError } from "../errors.ts";
+import { describeHalfLoads } from "../lora/compatibility.ts";
 import type { AdapterTarget } from "../lora/targets.ts";
 import { settingsOf, type TrainPlan, type TrainSettings } from "../planner/plan.ts";
 import { findTrainedTargets, trainedTextEncoders } from "../planner/targets.ts";
-import { type AdapterFacts, readInitialAdapter } from "./adapter-file.ts";
+import type { AdapterFacts } from "./adapter-file.ts";
 import { createEncoder, type EncodedPicture, type EncodedText, type Encoder, tokenise } from "./encode.ts";
 import type { TrainEvent } from "./events.ts";
 import { createFeedMaker, type FeedMaker, type TextSource } from "./feeds.ts";
+import { readInitialAdapter } from "./initial-adapter.ts";
 import { type AdapterWeights, createNetwork, type Network } from "./network.ts";
 import { createOrder, type StepDraw } from "./order.ts";
 import { readRunPictures, type RunPicture, type RunPictures } from "./pictures.ts";
@@ -65,8 +67,16 @@ export async function* prepareRun(
   const run = await readRunPictures(settings);
   const targets = findTrainedTargets(base, settings);
   const initial =
-    settings.continueFrom === null ? new Map() : await readInitialAdapter(settings.continueFrom, base, targets, settings);
-  const notes = [...base.notes, ...run.notes, ...describeCutCaptions(base, run, form), ...plan.warnings];
+    settings.continueFrom === null ? undefined : await readInitialAdapter(settings.continueFrom, base, targets, settings);
+  const notes = [
+    ...base.notes,
+    ...run.notes,
+    ...describeCutCaptions(base, run, form),
+    ...(initial?.notes ?? []),
+    // Which layers are trained decides it, so it is said before the run, not after it.
+    ...describeHalfLoads(targets, base),
+    ...plan.warnings,
+  ];
   yield { type: "progress", phase: "base", done: 1, total: 1 };
 
   const engine = await options.createEngine();
@@ -74,7 +84,9 @@ export async function* prepareRun(
   try {
     const weights = createWeightStore(engine, base);
     const encodings = yield* encodeAll(base, weights, run, settings, form, options.signal);
-    const prepared = assemble({ plan, settings, form, paths, base, engine, weights, run, targets, initial, encodings });
+    const begun = initial?.weights ?? new Map<string, AdapterWeights>();
+    const parts = { plan, settings, form, paths, base, engine, weights, run, targets, encodings };
+    const prepared = assemble({ ...parts, initial: begun });
     isReady = true;
     return { ...prepared, notes: [...notes, ...encodings.notes] };
   } finally {

@@ -70,7 +70,8 @@ export async function* drawPictures(options: DrawOptions): AsyncGenerator<DrawnP
   try {
     const slots = createLoraSlots(engine, base);
     for (const { loras } of requests) for (const { path } of loras) await slots.check(path);
-    const painter = createPainter({ base, weights: createWeightStore(engine, base), form });
+    const weights = createWeightStore(engine, base);
+    const painter = createPainter({ base, weights, form });
     for (const prompt of new Set(requests.map((request) => request.prompt))) {
       const cut = describeCutPrompt(base, prompt, { chunks: form.chunks ?? MAX_CHUNKS });
       if (cut !== undefined) options.onWarning?.(cut);
@@ -79,7 +80,8 @@ export async function* drawPictures(options: DrawOptions): AsyncGenerator<DrawnP
     let done = 0;
     for (const { request, index } of inGroups(requests)) {
       signal?.throwIfAborted();
-      const adapters = await slots.place(request.loras);
+      const { specs: adapters, changes } = await slots.place(request.loras);
+      await weights.setChanges(changes);
       const pixels = await painter.draw({ ...request, sampler: parseSamplerName(request.sampler), adapters }, signal, () => {
         done += workOfStep(request);
         onProgress?.(done, total);

@@ -1,28 +1,52 @@
 /** The base model's weights on the engine: each loaded when the first graph needs it, freed when no graph will. */
 import type { BaseModel, ComponentName } from "../checkpoints/base.ts";
-import type { CompileOptions, Engine, Executable } from "../engines/engine.ts";
+import { readBaseWeight } from "../checkpoints/read-weight.ts";
+import type { CompileOptions, Engine, Executable, TensorSource } from "../engines/engine.ts";
 import type { Graph } from "../graph/graph.ts";
 import { optimise } from "../graph/passes.ts";
+import type { WeightChange } from "../lora/read.ts";
 
 export interface WeightStore {
   /** Prepares a graph and loads those of its base weights that are not on the engine yet. Other buffers must be there already. */
   compile(graph: Graph, name: string, options?: Omit<CompileOptions, "name">): Promise<Executable>;
+  /** What adapters that are not of low rank add to the base's weights, in place of what they added before. */
+  setChanges(changes: readonly ScaledChange[]): Promise<void>;
   /** Frees a component's weights. No executable that uses them may be run afterwards. */
   free(component: ComponentName): Promise<void>;
 }
 
+/** A change of a base weight and how strongly it acts; 1 is as trained. */
+export interface ScaledChange {
+  readonly change: WeightChange;
+  /** The adapter's file. */
+  readonly path: string;
+  readonly strength: number;
+}
+
 export function createWeightStore(engine: Engine, base: Pick<BaseModel, "weights">): WeightStore {
   const loaded = new Set<string>();
+  let changes: readonly ScaledChange[] = [];
+  const contents = (name: string): Promise<Float32Array> => readChanged(base, name, changesOf(changes, name));
   return {
     async compile(graph, name, options) {
       const ready = optimise(graph, { keep: engine.composites });
       for (const { attrs } of ready.inputs) {
         const weight = attrs.kind === "buffer" ? base.weights.get(attrs.name) : undefined;
         if (!weight || loaded.has(attrs.name)) continue;
-        await engine.allocate({ name: attrs.name, shape: attrs.shape, dtype: attrs.dtype }, weight.source);
+        const isChanged = changesOf(changes, attrs.name).length > 0;
+        const source: TensorSource = isChanged ? { kind: "data", data: await contents(attrs.name) } : weight.source;
+        await engine.allocate({ name: attrs.name, shape: attrs.shape, dtype: attrs.dtype }, source);
         loaded.add(attrs.name);
       }
       return engine.compile(ready, { ...options, name });
+    },
+    async setChanges(next) {
+      const before = changes;
+      changes = next;
+      for (const name of new Set([...before, ...next].map(({ change }) => change.weight))) {
+        if (!loaded.has(name) || keyOf(changesOf(before, name)) === keyOf(changesOf(next, name))) continue;
+        await engine.write(name, await contents(name));
+      }
     },
     async free(component) {
       for (const name of [...loaded].filter((entry) => entry.startsWith(`${component}.`))) {
@@ -31,4 +55,27 @@ export function createWeightStore(engine: Engine, base: Pick<BaseModel, "weights
       }
     },
   };
+}
+
+function changesOf(changes: readonly ScaledChange[], name: string): readonly ScaledChange[] {
+  return changes.filter(({ change }) => change.weight === name);
+}
+
+function keyOf(changes: readonly ScaledChange[]): string {
+  return JSON.stringify(changes.map(({ path, strength }) => [path, strength]));
+}
+
+/** A base weight with what adapters do to it, each reckoned from the base's own. */
+async function readChanged(
+  base: Pick<BaseModel, "weights">,
+  name: string,
+  changes: readonly ScaledChange[],
+): Promise<Float32Array> {
+  const weight = await readBaseWeight(base, name);
+  const sum = weight.slice();
+  for (const { change, strength } of changes) {
+    const delta = await change.read(() => Promise.resolve(weight));
+    for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] ?? 0) + strength * (delta[i] ?? 0);
+  }
+  return sum;
 }
