@@ -49,7 +49,7 @@ export function decideBase(base: BaseFacts, choices: UserChoices) {
   const why = isFixed
     ? "SDXL always reads the second-to-last layer of both encoders; other values do nothing"
     : clipSkip > 1
-      ? `${label} is used with the layer before the last`
+      ? `usual for ${label}`
       : "the last layer, as the base was trained";
   return {
     baseOptions: { value: base.openedWith ?? {}, reason: "so that a resumed run opens the base in the same way" },
