@@ -1,7 +1,7 @@
 /** Puts the parts of a base model together, from whatever files they came, and checks that they fit each other. */
 import { UserError } from "../errors.ts";
 import { lineages } from "../models/lineages.ts";
-import type { BaseFamily, BaseModel, ComponentName, TextEncoderName, TextEncoderPart } from "./base.ts";
+import type { BaseFamily, BaseModel, ComponentName, TextEncoderName } from "./base.ts";
 import { combineHashes, type OpenedVae } from "./open-vae.ts";
 
 export const encoderNames: Readonly<Record<BaseFamily, readonly TextEncoderName[]>> = {

@@ -5,7 +5,7 @@ import { UserError } from "../errors.ts";
 import { parseClipTextConfig } from "../models/clip/config.ts";
 import { listClipTextParameters } from "../models/clip/model.ts";
 import { lineages } from "../models/lineages.ts";
-import { parseUnetConfig, type UnetConfig } from "../models/unet/config.ts";
+import { parseUnetConfig } from "../models/unet/config.ts";
 import { listUnetParameters } from "../models/unet/model.ts";
 import type { ParameterSpec } from "../nn/params.ts";
 import type {
