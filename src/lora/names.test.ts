@@ -120,7 +120,7 @@ describe("kohyaName for SDXL", () => {
     "unet.down_blocks.1.resnets.2.conv1",
     "unet.up_blocks.2.upsamplers.0.conv",
     "unet.mid_block.attentions.1.proj_in",
-    "unet.down_blocks.0.resnets.0.norm1",
+    "unet.down_blocks.0.resnets.0.norm3",
     "unet.nonsense",
   ])("refuses %s, which SDXL does not have", (path) => {
     expect(() => kohyaName(path, sdxl)).toThrow(`no layer ${path.slice("unet.".length)} in this UNet's layout`);

@@ -78,7 +78,7 @@ describe.each(["sd15", "sdxl"] as const)("a single file of %s", (family) => {
   let wide: BaseModel;
   beforeAll(async () => {
     wide = await openBase(await writeSingleFile(join(folder, `${family}.safetensors`), family, { dtype: "F32" }), options);
-  });
+  }, 120_000);
 
   test("gives diffusers' text embeddings, noise prediction, latents and pictures", async () => {
     const stored = await readCase(family);
