@@ -75,7 +75,7 @@ describe("buffers", () => {
       const turned = { ...source, storedDtype: "F16", offset: 0, byteLength: 12, transposedFrom: [3, 2] } as const;
       await make({ name: "turned", shape: [2, 3], dtype: "float32" }, turned);
       expect(await engine.read("turned")).toEqual(floats(1, 3, 5, 2, 4, 6));
-      await writeFile(file, Buffer.from(floats(1, -Infinity, 2).buffer as ArrayBuffer));
+      await writeFile(file, Buffer.from(floats(1, -Infinity, 2).buffer));
       const spoilt = make({ name: "spoilt", ...spec }, { ...source, offset: 0, key: "a.b" });
       await expect(spoilt).rejects.toThrow(`${file}: a.b holds -Infinity at position 1, which is no weight.`);
       const misfit = make({ name: "misfit", ...spec }, { ...source, byteLength: 8 });
