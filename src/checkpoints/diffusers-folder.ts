@@ -5,7 +5,7 @@ import { UserError } from "../errors.ts";
 import { parseClipTextConfig } from "../models/clip/config.ts";
 import { listClipTextParameters } from "../models/clip/model.ts";
 import { lineages } from "../models/lineages.ts";
-import { parseUnetConfig } from "../models/unet/config.ts";
+import { parseUnetConfig, type UnetConfig } from "../models/unet/config.ts";
 import { listUnetParameters } from "../models/unet/model.ts";
 import type { ParameterSpec } from "../nn/params.ts";
 import type {
@@ -44,17 +44,9 @@ export async function openDiffusersFolder(
   const unet = parseUnetConfig(await readJson(folder, "unet/config.json"), join(folder, "unet/config.json"));
   const textEncoders = await Promise.all(encoderNames[family].map((encoder) => openTextEncoder(folder, encoder)));
 
-  const parts = new Map<ComponentName, OpenedPart>();
-  parts.set("unet", await openPart(folder, "unet", variant, listUnetParameters(unet), (path) => ({ keys: [path] }), hasher));
-  const vae =
-    vaeFile === undefined
-      ? await openVaeFolder(join(folder, "vae"), variant, hasher)
-      : await openGivenVae(vaeFile, family, hasher);
-  for (const { name: encoder, config } of textEncoders) {
-    const needed = listClipTextParameters(config, encoder);
-    parts.set(encoder, await openPart(folder, encoder, variant, needed, clipKeys(""), hasher));
-  }
-  refuseUnknownVariant(folder, variant, [...parts.values()]);
+  const parts = await openParts(folder, unet, textEncoders, variant, hasher);
+  const own = join(folder, "vae");
+  const vae = vaeFile === undefined ? await openVaeFolder(own, variant, hasher) : await openGivenVae(vaeFile, family, hasher);
   const { schedule, scheduleReason } = await readSchedule(folder, options);
   const isNamed = lineage.name !== family;
   return assembleBase({
@@ -103,6 +95,22 @@ interface OpenedPart {
   readonly variant: string;
   readonly hash: string;
   readonly notes: readonly string[];
+}
+
+/** UNet and text encoders. */
+async function openParts(
+  folder: string,
+  unet: UnetConfig,
+  textEncoders: readonly TextEncoderPart[],
+  variant: string | undefined,
+  hasher: FileHashes,
+): Promise<ReadonlyMap<ComponentName, OpenedPart>> {
+  const parts = new Map<ComponentName, OpenedPart>();
+  parts.set("unet", await openPart(folder, "unet", variant, listUnetParameters(unet), (path) => ({ keys: [path] }), hasher));
+  for (const { name, config } of textEncoders)
+    parts.set(name, await openPart(folder, name, variant, listClipTextParameters(config, name), clipKeys(""), hasher));
+  refuseUnknownVariant(folder, variant, [...parts.values()]);
+  return parts;
 }
 
 async function openPart(

@@ -56,11 +56,13 @@ export function detectLineage(family: BaseFamily, evidence: LineageEvidence, ask
       exitCode: 2,
     });
   }
-  for (const [word, name] of words[family]) {
-    const field = nameFields.find((candidate) => word.test(evidence.metadata[candidate] ?? ""));
-    if (field !== undefined) return { name, reason: `its metadata says so (${field})` };
-    if (word.test(evidence.fileName)) return { name, reason: "its name says so" };
+  const find = (text: string): LineageName | undefined => words[family].find(([word]) => word.test(text))?.[1];
+  for (const field of nameFields) {
+    const name = find(evidence.metadata[field] ?? "");
+    if (name !== undefined) return { name, reason: `its metadata says so (${field})` };
   }
+  const name = find(evidence.fileName);
+  if (name !== undefined) return { name, reason: "its name says so" };
   return { name: family, reason: "its keys and shapes; nothing says that it is another" };
 }
 

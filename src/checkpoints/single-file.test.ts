@@ -20,7 +20,7 @@ beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "gesso-single-"));
   sd15 = await writeSingleFile(inside("model.safetensors"), "sd15");
   sdxl = await writeSingleFile(inside("xl.safetensors"), "sdxl");
-});
+}, 120_000);
 afterAll(() => rm(folder, { recursive: true }));
 
 const CONV_IN = "model.diffusion_model.input_blocks.0.0.weight";

@@ -35,17 +35,7 @@ export async function openSingleFile(path: string, name: string, options: BaseOp
   const lineage = detectLineage(family, evidence, options.lineage);
   const prediction = detectPrediction((key) => tensors.has(key), evidence, lineage.name);
 
-  const textEncoders = await readTextEncoders(tensors, family, path);
-  const pooledWidth = textEncoders.find(({ config }) => config.projectionDim !== undefined)?.config.projectionDim;
-  const unet = deriveUnetConfig(tensors, family, pooledWidth, path);
-  const weights = new Map<string, BaseWeight>();
-  const used = new Set<string>();
-  const locate = (component: string, needed: ReturnType<typeof listUnetParameters>, keys: KeyMap): void => {
-    for (const key of locateWeights(component, tensors, needed, keys, byShapes, weights)) used.add(key);
-  };
-  locate("unet", listUnetParameters(unet), unetKeys(unet));
-  for (const { name: encoder, config } of textEncoders)
-    locate(encoder, listClipTextParameters(config, encoder), encoderKeys[family][encoder]);
+  const { unet, textEncoders, weights, used } = await openNetworks(tensors, family, path);
   const sha256 = await hasher.hash(path);
   const vae = await openVae(tensors, { path, family, hasVae, sha256, used }, options, hasher);
   return assembleBase({
@@ -66,6 +56,21 @@ export async function openSingleFile(path: string, name: string, options: BaseOp
     openedWith: options,
     notes: [describeFound(name, lineage, prediction), ...describeRest(tensors, used, options), ...vae.notes],
   });
+}
+
+/** UNet and text encoders: their configurations, and where their weights lie. */
+async function openNetworks(tensors: FileTensors, family: BaseFamily, path: string) {
+  const textEncoders = await readTextEncoders(tensors, family, path);
+  const pooledWidth = textEncoders.find(({ config }) => config.projectionDim !== undefined)?.config.projectionDim;
+  const unet = deriveUnetConfig(tensors, family, pooledWidth, path);
+  const weights = new Map<string, BaseWeight>();
+  const used = new Set<string>();
+  const locate = (component: string, needed: ReturnType<typeof listUnetParameters>, keys: KeyMap): void => {
+    for (const key of locateWeights(component, tensors, needed, keys, byShapes, weights)) used.add(key);
+  };
+  locate("unet", listUnetParameters(unet), unetKeys(unet));
+  for (const { name, config } of textEncoders) locate(name, listClipTextParameters(config, name), encoderKeys[family][name]);
+  return { unet, textEncoders, weights, used };
 }
 
 /** What single files call the text encoders' weights. */

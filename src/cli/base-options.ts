@@ -21,7 +21,7 @@ export const baseOptions = {
   variant: {
     kind: "text",
     value: "NAME",
-    about: "Which files of a diffusers folder: fp16, ema, ...",
+    about: "Which files of a diffusers folder, such as fp16 or ema.",
     default: "full precision",
   },
 } as const satisfies OptionTable;

@@ -43,7 +43,7 @@ const options = {
     kind: "text",
     value: "NAME",
     about: "Sampler.",
-    default: "dpmpp_2m; euler where noise has no end",
+    default: "dpmpp_2m; euler for NoobAI V-Pred and its like",
     choices: samplerNames,
   },
   width: { kind: "integer", value: "PX", about: "Width.", default: "the base's own", min: 8 },

@@ -17,7 +17,7 @@ export const trainCommand = defineCommand({
   headings: trainHeadings,
   examples: [
     "gesso train ./pictures --type style --trigger mystyle",
-    "gesso train ./pictures --type character --trigger sks --base sdxl.safetensors --rank 32 --steps 2000",
+    "gesso train ./pictures --type character --trigger sks --base sdxl.safetensors --steps 2000",
     "gesso train --resume runs/mystyle",
   ],
   async run({ positionals: [dataset], options }, terminal) {

@@ -207,3 +207,39 @@ test("a large base on the processor alone, and a warm-up that does not end, are 
     "The warm-up of 2000 steps does not end within 2000: the learning rate is never reached.",
   ]);
 });
+
+test("what the base was trained from settles prediction, schedule, clip skip and the captions it is used to", () => {
+  const noob: BaseFacts = {
+    ...sdxl,
+    lineage: { name: "noobai", reason: "its name says so" },
+    schedule: { predictionType: "v_prediction", trainTimesteps: 1000, zeroTerminalSnr: true },
+    scheduleReason: "the file holds the tensors v_pred and ztsnr",
+  };
+  const made = plan({}, {}, noob);
+  expect(made.lineage).toEqual({ value: "noobai", reason: "its name says so" });
+  expect(made.predictionType).toEqual({ value: "v_prediction", reason: "the file holds the tensors v_pred and ztsnr" });
+  expect(made.zeroTerminalSnr).toMatchObject({ value: true, reason: expect.stringContaining("ends in pure noise") as string });
+  expect(made.captionStyle.value).toBe("tags");
+  expect(made.clipSkip).toMatchObject({ value: 2, reason: expect.stringContaining("SDXL always") as string });
+  expect(() => plan({ clipSkip: 1 }, {}, noob)).toThrow("Clip skip 1 does nothing on SDXL");
+});
+
+test("clip skip is 1 on SD 1.5, 2 on an anime model on it, and what the user chooses", () => {
+  const anime: BaseFacts = { ...sd15, lineage: { name: "sd15-anime", reason: "you said so" } };
+  expect(plan().clipSkip.value).toBe(1);
+  expect(plan({}, {}, anime).clipSkip).toEqual({ value: 2, reason: "usual for an anime model on Stable Diffusion 1.5" });
+  expect(plan({ clipSkip: 3 }, {}, anime).clipSkip).toEqual({ value: 3, reason: "you chose it" });
+  expect(() => plan({ clipSkip: 0 })).toThrow("clipSkip cannot be 0.");
+});
+
+test("sentences as captions for a base that is used to tags are warned of", () => {
+  const pony: BaseFacts = { ...sdxl, lineage: { name: "pony", reason: "its name says so" } };
+  const sentence = "A small red fox sits on a mossy stone beside a stream and looks at the rising sun behind the hills";
+  const isWarned = (captions: readonly string[], base: BaseFacts) =>
+    plan({}, { captions }, base).warnings.some((warning) => warning.includes("was trained on tags"));
+  expect(isWarned([sentence], pony)).toBe(true);
+  expect(isWarned([sentence], sdxl)).toBe(false);
+  expect(
+    isWarned(["fox, red fur, sitting, moss, stone, stream, sunrise, hills, looking away, tail, outdoors, no humans"], pony),
+  ).toBe(false);
+});

@@ -92,7 +92,9 @@ export async function readPlan(folder: string): Promise<TrainPlan> {
 function parsePlan(text: string): TrainPlan | undefined {
   try {
     const json = JSON.parse(text) as Partial<TrainPlan>;
-    return json.version === 1 && json.name && json.steps && json.runFolder ? (json as TrainPlan) : undefined;
+    return json.version === 1 && json.name && json.steps && json.runFolder && json.baseOptions
+      ? (json as TrainPlan)
+      : undefined;
   } catch {
     return undefined;
   }

@@ -224,7 +224,14 @@ test("the help of train is grouped and fits 100 columns", async () => {
   const { out } = await gesso(["train", "--help"]);
   const lines = out.join("\n").split("\n");
   const headings = lines.filter((line, i) => lines[i - 1] === "" && lines[i + 1]?.startsWith("  --"));
-  expect(headings).toEqual(["What to learn", "How long, and how often to look", "The adapter", "Advanced", "Running"]);
+  expect(headings).toEqual([
+    "What to learn",
+    "How to read the base model",
+    "How long, and how often to look",
+    "The adapter",
+    "Advanced",
+    "Running",
+  ]);
   expect(Math.max(...lines.map(({ length }) => length))).toBeLessThanOrEqual(100);
 });
 

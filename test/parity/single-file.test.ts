@@ -76,9 +76,11 @@ async function hashWeights({ weights }: BaseModel): Promise<Readonly<Record<stri
 
 describe.each(["sd15", "sdxl"] as const)("a single file of %s", (family) => {
   let wide: BaseModel;
+  let hashes: Readonly<Record<string, string>>;
   beforeAll(async () => {
     wide = await openBase(await writeSingleFile(join(folder, `${family}.safetensors`), family, { dtype: "F32" }), options);
-  });
+    hashes = await hashWeights(wide);
+  }, 120_000);
 
   test("gives diffusers' text embeddings, noise prediction, latents and pictures", async () => {
     const stored = await readCase(family);
@@ -96,7 +98,7 @@ describe.each(["sd15", "sdxl"] as const)("a single file of %s", (family) => {
       change: (tensors) =>
         tensors.map((tensor) => (tensor.key.includes("token_embedding") ? { ...tensor, dtype: "F16" } : tensor)),
     });
-    expect(await hashWeights(await openBase(path, options))).toEqual(await hashWeights(wide));
+    expect(await hashWeights(await openBase(path, options))).toEqual(hashes);
   });
 
   test("has the configurations, the weights and the tokens of the diffusers folder of the same model", async () => {
@@ -106,7 +108,7 @@ describe.each(["sd15", "sdxl"] as const)("a single file of %s", (family) => {
     expect(base.unet).toEqual(wide.unet);
     expect(base.vae).toEqual(wide.vae);
     expect(base.textEncoders.map(({ config }) => config)).toEqual(wide.textEncoders.map(({ config }) => config));
-    expect(await hashWeights(base)).toEqual(await hashWeights(wide));
+    expect(await hashWeights(base)).toEqual(hashes);
     const caption = "a red apple!, ünïcode";
     for (const [i, { tokenizer }] of base.textEncoders.entries())
       expect(tokenizer.encode(caption).ids).toEqual(wide.textEncoders[i]?.tokenizer.encode(caption).ids);

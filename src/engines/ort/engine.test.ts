@@ -69,6 +69,15 @@ describe("buffers", () => {
       await expect(short).rejects.toThrow(/ends before the weights of short/);
       await expect(short).rejects.toBeInstanceOf(UserError);
       await make({ name: "short", ...spec }, { kind: "zeros" }); // The name is free again.
+      // [3, 2] in the file, [2, 3] in the buffer.
+      const matrix = float32ToFloat16(floats(1, 2, 3, 4, 5, 6));
+      await writeFile(file, Buffer.from(matrix.buffer as ArrayBuffer));
+      const turned = { ...source, storedDtype: "F16", offset: 0, byteLength: 12, transposedFrom: [3, 2] } as const;
+      await make({ name: "turned", shape: [2, 3], dtype: "float32" }, turned);
+      expect(await engine.read("turned")).toEqual(floats(1, 3, 5, 2, 4, 6));
+      await writeFile(file, Buffer.from(floats(1, -Infinity, 2).buffer));
+      const spoilt = make({ name: "spoilt", ...spec }, { ...source, offset: 0, key: "a.b" });
+      await expect(spoilt).rejects.toThrow(`${file}: a.b holds -Infinity at position 1, which is no weight.`);
       const misfit = make({ name: "misfit", ...spec }, { ...source, byteLength: 8 });
       await expect(misfit).rejects.toThrow("3 F32 take 12 bytes, the range has 8");
       const missing = make({ name: "gone", ...spec }, { ...source, path: path.join(folder, "gone") });
