@@ -64,7 +64,7 @@ test("inspect shows a file on one page", async () => {
     LoRA for SDXL: 3 layers, float16, Kohya's names, original blocks
 
       part             layers   kind   rank   alpha   norm   effective rank
-      UNet attention        2   LoRA      2       1   35.8              0.5
+      UNet attention        2   LoRA      2       1   35.8              1.0
       text encoder          1   LoRA      2       1   48.0              1.0
 
       block          norm
