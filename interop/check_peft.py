@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Loads a PEFT-style SDXL LoRA into diffusers, and compares what it does with Kohya's file that it was converted from.
 
-Usage: python interop/check_peft.py [--kohya FILE --peft FILE --pipeline FOLDER]
+Usage: python interop/check_peft.py
 
-Without arguments: saves a small random SDXL pipeline, writes a LoRA for it with Kohya's names and alphas, has Gesso convert that
+Saves a small random SDXL pipeline, writes a LoRA for it with Kohya's names and alphas, has Gesso convert that
 (`gesso lora convert --to peft --base FOLDER`), and loads both into diffusers. Prints how many keys were unexpected or missing, and how far
 the changed weights are apart. Exit code 0 when nothing is lost.
 """
 
 import argparse
+import logging as python_logging
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -84,7 +86,7 @@ def write_kohya(pipeline: StableDiffusionXLPipeline, path: Path) -> int:
 def load(pipeline: StableDiffusionXLPipeline, path: Path) -> tuple[dict[str, torch.Tensor], int]:
     """The change of each layer with the file loaded, and how many of diffusers' messages spoke of unexpected or missing keys."""
     messages: list[str] = []
-    handler = __import__("logging").Handler()
+    handler = python_logging.Handler()
     handler.emit = lambda record: messages.append(record.getMessage())
     logging.add_handler(handler)
     pipeline.load_lora_weights(str(path), adapter_name="lora")
@@ -106,6 +108,8 @@ def main() -> int:
         folder = Path(temporary)
         pipeline = make_pipeline(folder)
         pipeline.save_pretrained(folder / "base")
+        for tokenizer in ("tokenizer", "tokenizer_2"):  # transformers 5 saves tokenizer.json alone
+            shutil.copytree(folder / "words", folder / "base" / tokenizer, dirs_exist_ok=True)
         layers = write_kohya(pipeline, folder / "kohya.safetensors")
         command = ["npx", "tsx", "src/cli/main.ts", "lora", "convert", folder / "kohya.safetensors", "--to", "peft", "--base", folder / "base", "--out", folder / "peft.safetensors"]
         subprocess.run([str(part) for part in command], cwd=ROOT, check=True)

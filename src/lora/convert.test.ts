@@ -102,7 +102,7 @@ describe("convertAdapter", () => {
       "unet.rank_pattern": { "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k": 4 },
       "unet.alpha_pattern": { "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k": 4 },
       "text_encoder_2.r": 4,
-      "text_encoder_2.target_modules": ["text_model.encoder.layers.3.self_attn.q_proj"],
+      "text_encoder_2.target_modules": ["encoder.layers.3.self_attn.q_proj"],
     });
   });
 

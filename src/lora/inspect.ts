@@ -28,7 +28,7 @@ export interface LayerGroup {
   readonly alphas: readonly number[];
   /** Frobenius norm of all the group's changes together; undefined where one of them cannot be told. */
   readonly norm: number | undefined;
-  /** The mean over the layers for which it is known; undefined where there are none. */
+  /** The mean over the layers that have an effect, and for which it is known; undefined where there are none. */
   readonly effectiveRank: number | undefined;
 }
 
@@ -165,7 +165,7 @@ function group(
   return [...groups]
     .sort(([, a], [, b]) => a.order - b.order)
     .map(([name, { members }]): LayerGroup => {
-      const effective = members.flatMap(({ effectiveRank }) => effectiveRank ?? []);
+      const effective = members.flatMap(({ effectiveRank }) => (effectiveRank ? [effectiveRank] : []));
       const norms = members.flatMap(({ norm }) => norm ?? []);
       return {
         name,

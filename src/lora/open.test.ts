@@ -190,7 +190,7 @@ describe("readDelta against loops", () => {
     ["a factor that is missing", { lokr_w1: [2, 2], lokr_w2_a: [4, 2] }, "layer has w1, w2a, but no w2b"],
   ])("refuses %s", async (_, tensors, message) => {
     const { adapter, module } = await open(tensors);
-    await expect(readDelta(adapter, module as OpenedModule)).rejects.toThrow(message);
+    await expect(readDelta(adapter, module)).rejects.toThrow(message);
   }); // prettier-ignore
 });
 

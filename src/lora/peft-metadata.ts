@@ -29,13 +29,15 @@ export function peftMetadata(
     const own = modules.filter(({ path }) => path.startsWith(`${component}.`));
     const rank = mostFrequent(own.map((module) => module.rank ?? 1));
     const others = own.filter((module) => module.rank !== rank);
-    const pattern = Object.fromEntries(others.map((module) => [module.path.slice(component.length + 1), module.rank ?? 1]));
+    // PEFT takes the end of a path; transformers 5 leaves a text encoder's "text_model." out, and transformers 4 has it.
+    const endOf = (path: string): string => path.slice(component.length + 1).replace(/^text_model\./, "");
+    const pattern = Object.fromEntries(others.map((module) => [endOf(module.path), module.rank ?? 1]));
     const fields = {
       r: rank,
       lora_alpha: rank,
       rank_pattern: pattern,
       alpha_pattern: pattern,
-      target_modules: own.map(({ path }) => path.slice(component.length + 1)).sort(),
+      target_modules: own.map(({ path }) => endOf(path)).sort(),
       use_dora: own.some(({ kind }) => kind === "dora"),
       use_rslora: false,
       lora_bias: false,
