@@ -43,7 +43,7 @@ export const sampleCommand = defineCommand({
     const { prompt, out } = options;
     if (prompt === undefined || out === undefined)
       throw missing(prompt === undefined ? "--prompt with what to draw" : "--out with the name of a .png file");
-    const adapters = (options.lora ?? []).map(parseLora);
+    const adapters = (options.lora ?? []).map((text) => parseLora(text));
     await checkOutput(out);
     const base = await openBase(options.base ?? "mini");
     const startedAt = performance.now();
@@ -80,15 +80,16 @@ export function samplingDefaults({ name }: Pick<BaseModel, "name">): { steps: nu
 /**
  * "FILE" or "FILE:WEIGHT". Only what follows the last colon and is a number is a weight, so that C:\x.safetensors is a file.
  *
+ * @param option what stood before it, for messages
  * @throws UserError for a weight that is no number
  */
-export function parseLora(text: string): { path: string; weight: number } {
+export function parseLora(text: string, option = "--lora "): { path: string; weight: number } {
   const [, path, after] = /^(.+):([^:\\/]*)$/.exec(text) ?? [];
   if (path === undefined || after === undefined) return { path: text, weight: 1 };
   const weight = Number(after);
   if (after.trim() !== "" && Number.isFinite(weight)) return { path, weight };
   if (!/\.safetensors$/i.test(path)) return { path: text, weight: 1 };
-  throw new UserError(`--lora ${text}: "${after}" is not a weight.`, {
+  throw new UserError(`${option}${text}: "${after}" is not a weight.`, {
     fix: `Give a number, such as ${path}:0.8.`,
     exitCode: 2,
   });
