@@ -18,6 +18,7 @@ from fixtures.adapter_kinds import make_adapter_kinds
 from fixtures.clip import make_clip_g, make_clip_l
 from fixtures.files import Fixture, worst_difference, write
 from fixtures.samplers import make_samplers
+from fixtures.single_file import make_single_file, make_zero_snr
 from fixtures.tokenizer import make_tokenizer
 from fixtures.unet import make_unet
 from fixtures.vae import make_vae
@@ -33,6 +34,9 @@ FIXTURES: dict[str, Callable[[], Fixture]] = {
     "adamw": make_adamw,
     "samplers": make_samplers,
     "tokenizer": make_tokenizer,
+    "single-file-sd15": lambda: make_single_file("sd15"),
+    "single-file-sdxl": lambda: make_single_file("sdxl"),
+    "zero-snr": make_zero_snr,
 }
 PACKAGES = ["torch", "diffusers", "transformers", "tokenizers", "peft", "lycoris-lora"]
 
