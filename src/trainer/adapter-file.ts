@@ -1,17 +1,14 @@
-/** The trained adapter as the file that other programs load, and an adapter file as what a run begins with. */
+/** The trained adapter as the file that other programs load. */
 import { readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import type { BaseModel } from "../checkpoints/base.ts";
-import { UserError } from "../errors.ts";
 import { type AdapterModule, writeAdapter } from "../lora/file.ts";
 import { adapterBufferNames, adapterShapes } from "../lora/inject.ts";
 import { type AdapterMetadata, countTags } from "../lora/metadata.ts";
-import { readAdapter } from "../lora/read.ts";
 import type { AdapterTarget } from "../lora/targets.ts";
 import type { TrainPlan, TrainSettings } from "../planner/plan.ts";
 import { trainedTextEncoders } from "../planner/targets.ts";
 import type { StateTensor } from "./checkpoint.ts";
-import type { AdapterWeights } from "./network.ts";
 import type { RunPictures } from "./pictures.ts";
 
 /** Of this package. */
@@ -110,41 +107,4 @@ function countFolders(run: RunPictures, name: string): Record<string, { repeats:
     folders[key] = { repeats: item.repeats, pictures: (folders[key]?.pictures ?? 0) + 1 };
   }
   return folders;
-}
-
-/**
- * What a run that goes on from an adapter file begins with.
- *
- * @throws UserError when its rank or layers are not the plan's
- */
-export async function readInitialAdapter(
-  path: string,
-  base: BaseModel,
-  targets: readonly AdapterTarget[],
-  { rank, alpha }: TrainSettings,
-): Promise<ReadonlyMap<string, AdapterWeights>> {
-  const { modules } = await readAdapter(path, base);
-  const known = new Set(targets.map((target) => target.path));
-  const weights = new Map<string, AdapterWeights>();
-  for (const module of modules) {
-    if (!known.has(module.path)) {
-      throw new UserError(`${path} has an adapter on ${module.path}, which this run does not train.`, {
-        fix: module.path.startsWith("text_encoder")
-          ? "Give its text encoder a learning rate: --text-encoder-learning-rate, --text-encoder-2-learning-rate."
-          : "Choose the --targets that the adapter was trained with.",
-      });
-    }
-    if (module.rank !== rank) {
-      throw new UserError(`${path} has rank ${module.rank}, but this run trains rank ${rank}.`, {
-        fix: `Give --rank ${module.rank}.`,
-      });
-    }
-    // The same change of the base at the plan's alpha.
-    const scale = module.alpha / alpha;
-    weights.set(module.path, {
-      down: module.down.data,
-      up: scale === 1 ? module.up.data : module.up.data.map((value) => value * scale),
-    });
-  }
-  return weights;
 }

@@ -157,6 +157,15 @@ function rateFeeds(groups: readonly ParameterGroup[], settings: TrainSettings, s
   };
 }
 
+/** What layer number `index` of a run begins with where no file says otherwise. */
+export function freshAdapter(
+  target: AdapterTarget,
+  index: number,
+  { rank, seed }: Pick<TrainSettings, "rank" | "seed">,
+): AdapterWeights {
+  return initialAdapter(target, rank, (count) => uniform({ seed, purpose: "init", sample: index }, count));
+}
+
 /** What a parameter begins with, by its buffer's name. */
 function freshWeights(
   targets: readonly AdapterTarget[],
@@ -166,9 +175,9 @@ function freshWeights(
   const byName = new Map<string, () => Float32Array>();
   targets.forEach((target, index) => {
     const names = adapterBufferNames(target);
-    const draw = (count: number): Float32Array => uniform({ seed, purpose: "init", sample: index }, count);
-    byName.set(names.down, () => initial.get(target.path)?.down ?? initialAdapter(target, rank, draw).down);
-    byName.set(names.up, () => initial.get(target.path)?.up ?? initialAdapter(target, rank, draw).up);
+    const fresh = (): AdapterWeights => initial.get(target.path) ?? freshAdapter(target, index, { rank, seed });
+    byName.set(names.down, () => fresh().down);
+    byName.set(names.up, () => fresh().up);
   });
   return (name) => {
     const make = byName.get(name);

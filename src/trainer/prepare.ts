@@ -7,10 +7,11 @@ import { UserError } from "../errors.ts";
 import type { AdapterTarget } from "../lora/targets.ts";
 import { settingsOf, type TrainPlan, type TrainSettings } from "../planner/plan.ts";
 import { findTrainedTargets, trainedTextEncoders } from "../planner/targets.ts";
-import { type AdapterFacts, readInitialAdapter } from "./adapter-file.ts";
+import type { AdapterFacts } from "./adapter-file.ts";
 import { createEncoder, type EncodedPicture, type EncodedText, type Encoder, tokenise } from "./encode.ts";
 import type { TrainEvent } from "./events.ts";
 import { createFeedMaker, type FeedMaker, type TextSource } from "./feeds.ts";
+import { readInitialAdapter } from "./initial-adapter.ts";
 import { type AdapterWeights, createNetwork, type Network } from "./network.ts";
 import { createOrder, type StepDraw } from "./order.ts";
 import { readRunPictures, type RunPicture, type RunPictures } from "./pictures.ts";
@@ -62,8 +63,8 @@ export async function* prepareRun(
   const run = await readRunPictures(settings);
   const targets = findTrainedTargets(base, settings);
   const initial =
-    settings.continueFrom === null ? new Map() : await readInitialAdapter(settings.continueFrom, base, targets, settings);
-  const notes = [...base.notes, ...run.notes, ...describeCutCaptions(base, run), ...plan.warnings];
+    settings.continueFrom === null ? undefined : await readInitialAdapter(settings.continueFrom, base, targets, settings);
+  const notes = [...base.notes, ...run.notes, ...describeCutCaptions(base, run), ...(initial?.notes ?? []), ...plan.warnings];
   yield { type: "progress", phase: "base", done: 1, total: 1 };
 
   const engine = await options.createEngine();
@@ -71,7 +72,18 @@ export async function* prepareRun(
   try {
     const weights = createWeightStore(engine, base);
     const encodings = yield* encodeAll(base, weights, run, settings, options.signal);
-    const prepared = assemble({ plan, settings, paths, base, engine, weights, run, targets, initial, encodings });
+    const prepared = assemble({
+      plan,
+      settings,
+      paths,
+      base,
+      engine,
+      weights,
+      run,
+      targets,
+      initial: initial?.weights ?? new Map(),
+      encodings,
+    });
     isReady = true;
     return { ...prepared, notes: [...notes, ...encodings.notes] };
   } finally {

@@ -3,8 +3,8 @@ import type { BaseModel } from "../checkpoints/base.ts";
 import { parseSamplerName } from "../diffusion/samplers/samplers.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Pixels } from "../formats/images.ts";
-import { adapterBufferNames, type AdapterSpec } from "../lora/inject.ts";
-import { readAdapter } from "../lora/read.ts";
+import type { AdapterSpec } from "../lora/inject.ts";
+import { loadAdapter } from "./load-adapter.ts";
 import { createPainter } from "./sample.ts";
 import { createWeightStore, type ScaledChange } from "./weights.ts";
 
@@ -56,23 +56,4 @@ export async function sampleImages(options: SampleOptions): Promise<readonly Pix
   } finally {
     await engine.dispose();
   }
-}
-
-/** Puts an adapter file's matrices on the engine. What is no product of two matrices is told, for the weights' own loading. */
-async function loadAdapter(
-  engine: Engine,
-  base: BaseModel,
-  { path, weight }: { readonly path: string; readonly weight: number },
-  prefix: string,
-): Promise<{ readonly specs: readonly AdapterSpec[]; readonly changes: readonly ScaledChange[] }> {
-  const { modules, changes } = await readAdapter(path, base);
-  for (const { path: layer, down, up } of modules) {
-    const names = adapterBufferNames({ path: layer, prefix });
-    await engine.allocate({ name: names.down, shape: down.shape, dtype: "float32" }, { kind: "data", data: down.data });
-    await engine.allocate({ name: names.up, shape: up.shape, dtype: "float32" }, { kind: "data", data: up.data });
-  }
-  return {
-    specs: modules.map(({ path: layer, rank, alpha }) => ({ path: layer, rank, alpha, weight, prefix })),
-    changes: changes.map((change) => ({ change, strength: weight })),
-  };
 }

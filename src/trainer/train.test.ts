@@ -254,10 +254,15 @@ test("a run goes on from an adapter file: its first loss is the base's with that
   expect(last?.type === "validation" ? last.ratio : NaN).not.toBeCloseTo(1, 3);
 });
 
-test("a run from an adapter of another rank is refused with the rank to give", async () => {
+test("a run from an adapter of a higher rank says how much of it a smaller one keeps", async () => {
   const from = join(whole.plan.runFolder.value, "whole.safetensors");
-  const plan = await toy.plan("other-rank", { rank: 2, alpha: 2, continueFrom: from });
-  await expect(collect(train(plan, toyOptions))).rejects.toMatchObject({ fix: "Give --rank 4." });
+  const events = await collect(
+    train(await toy.plan("other-rank", { rank: 2, alpha: 2, steps: 1, continueFrom: from }), toyOptions),
+  );
+  const warnings = events.flatMap((event) => (event.type === "warning" ? [event.message] : []));
+  expect(warnings.filter((message) => message.startsWith("whole.safetensors holds rank 4. As a LoRA of rank 2"))).toHaveLength(
+    1,
+  );
 });
 
 test("a base weight that is not a number stops the run before its first step, and nothing is written", async () => {

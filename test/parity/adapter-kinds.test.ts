@@ -2,21 +2,33 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
+import type { BaseWeight } from "../../src/checkpoints/base.ts";
+import { createOrtEngine } from "../../src/engines/ort/engine.ts";
 import { openSafetensors, readTensor } from "../../src/formats/safetensors.ts";
 import { readBiasDelta, readDelta } from "../../src/lora/delta.ts";
+import { addAdapters } from "../../src/lora/inject.ts";
 import type { AdapterBase } from "../../src/lora/layout.ts";
 import { openAdapter, type OpenedModule } from "../../src/lora/open.ts";
-import { parseUnetConfig } from "../../src/models/unet/config.ts";
+import { parseUnetConfig, type UnetConfig } from "../../src/models/unet/config.ts";
+import { unet } from "../../src/models/unet/model.ts";
+import { createParams } from "../../src/nn/params.ts";
+import { loadAdapter } from "../../src/trainer/load-adapter.ts";
+import { createWeightStore } from "../../src/trainer/weights.ts";
+import { createFedGraph, expectOutput, readTensors, tensorOf } from "./fixture.ts";
 
 const folder = path.join(import.meta.dirname, "fixtures/adapter-kinds");
 const baseFolder = path.join(import.meta.dirname, "fixtures/unet-sdxl");
 
-let base: AdapterBase;
+let base: AdapterBase & { readonly unet: UnetConfig; readonly weights: ReadonlyMap<string, BaseWeight> };
 let readBaseWeight: (module: OpenedModule) => Promise<Float32Array>;
 beforeAll(async () => {
-  const unet = parseUnetConfig(JSON.parse(await readFile(path.join(baseFolder, "config.json"), "utf8")));
+  const config = parseUnetConfig(JSON.parse(await readFile(path.join(baseFolder, "config.json"), "utf8")));
   const weights = await openSafetensors(path.join(baseFolder, "weights.safetensors"));
-  base = { family: "sdxl", unet, weights: new Map([...weights.tensors].map(([name, entry]) => [`unet.${name}`, entry])) };
+  const sources = [...weights.tensors].map(([name, { shape, offset, byteLength, dtype }]) => {
+    const source = { kind: "file", path: weights.path, offset, byteLength, storedDtype: dtype } as const;
+    return [`unet.${name}`, { shape, source }] as const;
+  });
+  base = { family: "sdxl", unet: config, weights: new Map(sources) };
   readBaseWeight = (module) => readTensor(weights, `${module.path?.slice("unet.".length) ?? ""}.weight`);
 });
 
@@ -36,6 +48,29 @@ describe.each(["lycoris", "peft", "peft-dora"])("%s", (name) => {
       }
     }
     expect(seen.sort()).toEqual([...expected.tensors.keys()].sort());
+  });
+
+  test("with the file loaded as for a picture, the UNet predicts what it does in diffusers", async () => {
+    const tensors = await readTensors("adapter-kinds", "case");
+    const { graph, feed } = createFedGraph(tensors);
+    const addedConditions = { textEmbeds: feed("text_embeds"), timeIds: feed("time_ids") };
+    const inputs = { sample: feed("sample"), timesteps: feed("timesteps"), encoderHiddenStates: feed("encoder_hidden_states") };
+    graph.fetches.set("prediction", unet(createParams(graph, "unet"), { ...inputs, addedConditions }, base.unet));
+    const engine = await createOrtEngine({ threads: 1 });
+    try {
+      const { specs, changes } = await loadAdapter(
+        engine,
+        base,
+        { path: path.join(folder, `${name}.safetensors`), weight: 1 },
+        "a",
+      );
+      const run = await createWeightStore(engine, base, changes).compile(addAdapters(graph, specs), name);
+      const feeds = ["sample", "timesteps", "encoder_hidden_states", "text_embeds", "time_ids"];
+      const { prediction } = await run.run(Object.fromEntries(feeds.map((key) => [key, tensorOf(tensors, key).data.slice()])));
+      expectOutput(prediction, tensorOf(tensors, `output.${name}`).data);
+    } finally {
+      await engine.dispose();
+    }
   });
 });
 

@@ -40,7 +40,8 @@ async function readJson(name: string, file: string): Promise<unknown> {
   return JSON.parse(await readFile(path.join(folderOf(name), file), "utf8")) as unknown;
 }
 
-async function readTensors(name: string, file: string): Promise<Tensors> {
+/** The tensors of `<fixture>/<file>.safetensors`. */
+export async function readTensors(name: string, file: string): Promise<Tensors> {
   const opened = await openSafetensors(path.join(folderOf(name), `${file}.safetensors`));
   const entries = [...opened.tensors.values()].map(async ({ name: key, shape }) => {
     return [key, { shape, data: await readTensor(opened, key) }] as const;
