@@ -44,7 +44,8 @@ export async function combineLayer(
     lowRanks.push({ ...lowRank, weight, alpha: module.alpha });
   }
   const [only] = lowRanks;
-  if (only && lowRanks.length === 1 && only.weight === 1 && keepsAll(only, choice)) return asItIs(only, shape);
+  if (!only) return undefined;
+  if (lowRanks.length === 1 && only.weight === 1 && keepsAll(only, choice)) return asItIs(only, shape);
   const joined = join(lowRanks, shape);
   const width = Math.min(joined.up.rows, joined.down.columns);
   if (!choice && joined.up.columns <= width) return toLayer(joined, shape, undefined);

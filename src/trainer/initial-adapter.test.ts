@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { writeToyBase } from "../../test/toy-base.ts";
 import type { BaseModel } from "../checkpoints/base.ts";
-import { openBase } from "../checkpoints/diffusers-folder.ts";
+import { openBase } from "../checkpoints/open-base.ts";
 import { normal } from "../diffusion/philox.ts";
 import { UserError } from "../errors.ts";
 import { writeSafetensors } from "../formats/safetensors.ts";

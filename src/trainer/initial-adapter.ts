@@ -6,7 +6,7 @@ import { UserError } from "../errors.ts";
 import { sizeOf } from "../graph/graph.ts";
 import type { AdapterModule } from "../lora/file.ts";
 import { readAdapter, type WeightChange } from "../lora/read.ts";
-import { type LowRank, reduceDense, reduceProduct } from "../lora/svd.ts";
+import { type Approximation, reduceDense, reduceProduct } from "../lora/svd.ts";
 import type { AdapterTarget } from "../lora/targets.ts";
 import type { TrainSettings } from "../planner/plan.ts";
 import { type AdapterWeights, freshAdapter } from "./network.ts";
@@ -104,7 +104,7 @@ const kindNames: { readonly [K in WeightChange["kind"]]: string } = {
   full: "a full change of the weights",
 };
 
-function reducedStart(reduced: LowRank, place: Place, what: string): { start: Start; loss: Loss } {
+function reducedStart(reduced: Approximation, place: Place, what: string): { start: Start; loss: Loss } {
   const { rank, up, down, keptEnergy, energy } = reduced;
   return {
     start: { ...place, rank, up: up.data, down: down.data },
