@@ -4,9 +4,9 @@ import type { BaseModel } from "./checkpoints/base.ts";
 import { userCacheFolder } from "./checkpoints/cache-folder.ts";
 import { extractAdapter as extractFrom, type ExtractOptions, type ExtractReport } from "./checkpoints/extract-adapter.ts";
 import { openBase as openBaseIn } from "./checkpoints/open-base.ts";
-import { readBaseWeight } from "./checkpoints/read-weight.ts";
 import type { Engine } from "./engines/engine.ts";
 import { createOrtEngine } from "./engines/ort/engine.ts";
+import { readBaseWeight } from "./checkpoints/read-weight.ts";
 import type { Pixels } from "./formats/images.ts";
 import {
   mergeAdapters as mergeFiles,
@@ -16,6 +16,7 @@ import {
   type ReworkReport,
 } from "./lora/rework.ts";
 import type { RankChoice } from "./lora/svd.ts";
+import { type AdapterReport, inspectAdapter as inspectWith, type InspectOptions } from "./lora/inspect.ts";
 import type { TrainPlan } from "./planner/plan.ts";
 import { version } from "./trainer/adapter-file.ts";
 import type { TrainEvent } from "./trainer/events.ts";
@@ -58,6 +59,15 @@ export { mergeIntoBase } from "./checkpoints/merge-into.ts";
 export type { MergeIntoOptions, MergeIntoReport } from "./checkpoints/merge-into.ts";
 export { extractParts } from "./checkpoints/extract-adapter.ts";
 export type { ExtractOptions, ExtractPart, ExtractReport } from "./checkpoints/extract-adapter.ts";
+export { openAdapter } from "./lora/open.ts";
+export type { AdapterKind, OpenedAdapter, OpenedModule } from "./lora/open.ts";
+export { readDelta, readLowRank } from "./lora/delta.ts";
+export type { AdapterReport, LayerGroup } from "./lora/inspect.ts";
+export { checkCompatibility, programs } from "./lora/compatibility.ts";
+export type { Compatibility, Program } from "./lora/compatibility.ts";
+export { adapterStyles, convertAdapter } from "./lora/convert.ts";
+export type { AdapterStyle, ConvertOptions, ConvertReport } from "./lora/convert.ts";
+export { adapterDTypes } from "./lora/draft.ts";
 export { writePng } from "./formats/images.ts";
 export type { Pixels } from "./formats/images.ts";
 export { renderSheet } from "./formats/sheet.ts";
@@ -151,4 +161,22 @@ function withBase({ base, ...options }: ReworkAdapterOptions): ReworkOptions {
  */
 export function extractAdapter(options: Omit<ExtractOptions, "version">): Promise<ExtractReport> {
   return extractFrom({ ...options, version });
+}
+
+/**
+ * What an adapter file of any kind and naming holds, and where it loads. Reads all of it.
+ *
+ * @param options.base the model it is for; needed only for models that are neither SD 1.5 nor SDXL, and to measure a DoRA
+ * @throws UserError when it is no adapter
+ * @example const { family, parts, loads } = await inspectAdapter("mystyle.safetensors");
+ */
+export function inspectAdapter(
+  path: string,
+  { base, onProgress }: { readonly base?: BaseModel | undefined } & Pick<InspectOptions, "onProgress"> = {},
+): Promise<AdapterReport> {
+  const weights = base && {
+    base,
+    readBaseWeight: (module: { readonly path: string | undefined }) => readBaseWeight(base, `${module.path ?? ""}.weight`),
+  };
+  return inspectWith(path, { ...weights, ...(onProgress ? { onProgress } : {}) });
 }

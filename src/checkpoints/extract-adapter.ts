@@ -112,10 +112,30 @@ function listCompared({ tuned, base, parts, targets }: ExtractOptions): readonly
   return layers;
 }
 
-async function readDifference(tuned: BaseModel, base: BaseModel, name: string): Promise<Float32Array> {
+/** Numbers of the base that are read at a time. */
+const PIECE = 2 ** 20;
+
+/** What `tuned` has more than `base` in one weight. The base's is read in pieces, unless its file holds the transpose. */
+export async function readDifference(
+  tuned: Pick<BaseModel, "weights">,
+  base: Pick<BaseModel, "weights">,
+  name: string,
+): Promise<Float32Array> {
   const difference = await readBaseWeight(tuned, name);
-  const before = await readBaseWeight(base, name);
-  for (let i = 0; i < difference.length; i++) difference[i] = (difference[i] ?? 0) - (before[i] ?? 0);
+  const weight = base.weights.get(name);
+  if (!weight || weight.source.transposedFrom) {
+    const before = await readBaseWeight(base, name);
+    for (let i = 0; i < difference.length; i++) difference[i] = (difference[i] ?? 0) - (before[i] ?? 0);
+    return difference;
+  }
+  const { source } = weight;
+  const width = source.byteLength / difference.length;
+  for (let at = 0; at < difference.length; at += PIECE) {
+    const count = Math.min(PIECE, difference.length - at);
+    const piece = { ...source, offset: source.offset + at * width, byteLength: count * width };
+    const before = await readBaseWeight({ weights: new Map([[name, { shape: [count], source: piece }]]) }, name);
+    for (let i = 0; i < count; i++) difference[at + i] = (difference[at + i] ?? 0) - (before[i] ?? 0);
+  }
   return difference;
 }
 

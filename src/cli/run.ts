@@ -9,6 +9,10 @@ const commands: Readonly<Record<string, { readonly summary: string; readonly loa
     summary: "Draw a picture with a base model and adapters.",
     load: async () => (await import("./sample.ts")).sampleCommand,
   },
+  lora: {
+    summary: "Inspect, convert, merge, resize and extract LoRA files.",
+    load: async () => (await import("./lora.ts")).loraCommand,
+  },
   demo: {
     summary: "Train on a bundled example and show before and after.",
     load: async () => (await import("./demo.ts")).demoCommand,

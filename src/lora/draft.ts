@@ -6,7 +6,8 @@ import { writeSafetensors } from "../formats/safetensors.ts";
 import { hashAdapter, type EncodedTensor } from "./file-hashes.ts";
 import type { NetworkSize } from "./metadata.ts";
 
-export type AdapterDType = "float16" | "bfloat16" | "float32";
+export const adapterDTypes = ["float16", "bfloat16", "float32"] as const;
+export type AdapterDType = (typeof adapterDTypes)[number];
 
 export interface AdapterMatrix {
   readonly shape: readonly number[];

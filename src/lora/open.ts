@@ -15,7 +15,8 @@ import { peftAlpha } from "./peft-metadata.ts";
 import { guessShape, rankOf, sameLayer } from "./parts.ts";
 
 /** `lora`: linear layers and 1 x 1 convolutions; `locon`: wider convolutions; `dora`: any of them with magnitudes; `full`: the change itself. */
-export type AdapterKind = "lora" | "locon" | "loha" | "lokr" | "dora" | "full";
+export type AdapterKind = (typeof adapterKinds)[number];
+export const adapterKinds = ["lora", "locon", "loha", "lokr", "dora", "full"] as const;
 
 export type ModuleParts = Readonly<Partial<Record<PartName, TensorEntry>>>;
 
@@ -41,6 +42,7 @@ export interface OpenedModule {
 export interface OpenedAdapter {
   readonly path: string;
   readonly naming: AdapterNaming;
+  /** By the layers' names and sizes; by the metadata where they are no published model's, so that `layout` is undefined. */
   readonly family: "sd15" | "sdxl" | "flux" | "unknown";
   /** Whose layers the modules were found in: the given base's, the published model's, or none's. */
   readonly layout: "given" | "published" | undefined;
@@ -73,7 +75,7 @@ export async function openAdapter(path: string, { base }: { readonly base?: Adap
   return {
     path,
     naming: findNaming(modules),
-    family: layout?.family ?? (modules.some(({ name }) => fluxMark.test(name)) ? "flux" : "unknown"),
+    family: layout?.family ?? (isFlux(drafts) ? "flux" : (familyNamed(drafts, file.metadata) ?? "unknown")),
     layout: layout && (base ? "given" : "published"),
     metadata: file.metadata,
     modules,
@@ -148,9 +150,13 @@ async function readAlpha(file: SafetensorsFile, entry: TensorEntry): Promise<num
 
 const fluxMark = /(^|[._])(double_blocks|single_blocks|single_transformer_blocks)[._]\d|^transformer\.transformer_blocks\./;
 
+function isFlux(drafts: readonly Draft[]): boolean {
+  return drafts.some(({ name }) => fluxMark.test(name));
+}
+
 /** The published model in whose layers every module that it knows fits; the one that knows more, then the one that is named. */
 function findLayout(drafts: readonly Draft[], metadata: OpenedAdapter["metadata"]): Layout | undefined {
-  if (drafts.some(({ name }) => fluxMark.test(name))) return undefined;
+  if (isFlux(drafts)) return undefined;
   const scored = (["sd15", "sdxl"] as const).flatMap((family) => {
     const layout = layoutOf(standardBase(family));
     const found = drafts.flatMap(({ name, shape }) => {

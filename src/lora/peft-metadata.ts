@@ -17,6 +17,42 @@ export function peftAlpha(
   return config[`${component}.use_rslora`] === true ? alpha * Math.sqrt(rank) : alpha;
 }
 
+/**
+ * The LoraConfig of each component as diffusers stores it, for files whose scale is 1 throughout: alpha is the rank, in general and where a
+ * layer's own rank differs.
+ */
+export function peftMetadata(
+  modules: readonly { readonly path: string; readonly rank: number | undefined; readonly kind: string }[],
+): string {
+  const config: Record<string, unknown> = {};
+  for (const component of new Set(modules.map(({ path }) => path.slice(0, path.indexOf("."))))) {
+    const own = modules.filter(({ path }) => path.startsWith(`${component}.`));
+    const rank = mostFrequent(own.map((module) => module.rank ?? 1));
+    const others = own.filter((module) => module.rank !== rank);
+    const pattern = Object.fromEntries(others.map((module) => [module.path.slice(component.length + 1), module.rank ?? 1]));
+    const fields = {
+      r: rank,
+      lora_alpha: rank,
+      rank_pattern: pattern,
+      alpha_pattern: pattern,
+      target_modules: own.map(({ path }) => path.slice(component.length + 1)).sort(),
+      use_dora: own.some(({ kind }) => kind === "dora"),
+      use_rslora: false,
+      lora_bias: false,
+      bias: "none",
+      peft_type: "LORA",
+    };
+    for (const [key, value] of Object.entries(fields)) config[`${component}.${key}`] = value;
+  }
+  return JSON.stringify(config);
+}
+
+function mostFrequent(values: readonly number[]): number {
+  const counts = new Map<number, number>();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return [...counts].sort(([a, m], [b, n]) => n - m || b - a)[0]?.[0] ?? 1;
+}
+
 /** PEFT's patterns are the ends of paths. */
 function findPattern(patterns: unknown, module: string): unknown {
   if (typeof patterns !== "object" || patterns === null) return undefined;

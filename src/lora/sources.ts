@@ -45,7 +45,8 @@ export async function openSources(sources: readonly AdapterSource[], base: Adapt
     checkTogether(first, adapter);
     refuseUnreadable(adapter);
   }
-  const namingBase = base ?? (first.family === "sd15" || first.family === "sdxl" ? standardBase(first.family) : undefined);
+  const isPublished = first.layout === "published" && (first.family === "sd15" || first.family === "sdxl");
+  const namingBase = base ?? (isPublished ? standardBase(first.family) : undefined);
   const groups = new Map<string, { module: OpenedModule; contributions: Contribution[] }>();
   adapters.forEach((adapter, i) => {
     for (const module of adapter.modules) {

@@ -4,6 +4,7 @@ import type { BaseModel } from "../checkpoints/base.ts";
 import { openCache } from "../dataset/cache.ts";
 import type { Engine } from "../engines/engine.ts";
 import { UserError } from "../errors.ts";
+import { describeHalfLoads } from "../lora/compatibility.ts";
 import type { AdapterTarget } from "../lora/targets.ts";
 import { settingsOf, type TrainPlan, type TrainSettings } from "../planner/plan.ts";
 import { findTrainedTargets, trainedTextEncoders } from "../planner/targets.ts";
@@ -64,7 +65,15 @@ export async function* prepareRun(
   const targets = findTrainedTargets(base, settings);
   const initial =
     settings.continueFrom === null ? undefined : await readInitialAdapter(settings.continueFrom, base, targets, settings);
-  const notes = [...base.notes, ...run.notes, ...describeCutCaptions(base, run), ...(initial?.notes ?? []), ...plan.warnings];
+  const notes = [
+    ...base.notes,
+    ...run.notes,
+    ...describeCutCaptions(base, run),
+    ...(initial?.notes ?? []),
+    // Which layers are trained decides it, so it is said before the run, not after it.
+    ...describeHalfLoads(targets, base),
+    ...plan.warnings,
+  ];
   yield { type: "progress", phase: "base", done: 1, total: 1 };
 
   const engine = await options.createEngine();
