@@ -166,7 +166,7 @@ describe("into a diffusers folder", () => {
       }); // prettier-ignore
       // As near as float32 holds the sum of the weight and the change.
       expect(distance(wanted ?? new Float32Array(), got ?? new Float32Array())).toBeLessThan(1e-6);
-      expect(distance(wanted ?? new Float32Array(), new Float32Array(wanted?.length ?? 0))).toBeGreaterThan(0.1);
+      expect(distance(wanted ?? new Float32Array(), new Float32Array(wanted?.length ?? 0))).toBeGreaterThan(0.01);
     }
     const { metadata } = await openSafetensors(inside("extracted.safetensors"));
     expect(metadata).toMatchObject({
