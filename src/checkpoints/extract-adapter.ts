@@ -1,5 +1,6 @@
 /** Makes an adapter from two base models: what one has that the other has not, layer by layer, as well as a rank can hold it. */
 import { UserError } from "../errors.ts";
+import { NEW_ALPHA, scaleForAlpha } from "../lora/combine.ts";
 import { createDraft, type AdapterDType } from "../lora/draft.ts";
 import { inheritFields } from "../lora/inherited-metadata.ts";
 import { createLossReport, type PartReport } from "../lora/loss-report.ts";
@@ -70,9 +71,9 @@ export async function extractAdapter(options: ExtractOptions): Promise<ExtractRe
       name: kohyaName(path, base),
       layer: path,
       rank,
-      alpha: rank,
-      down: { shape: [rank, inputs, ...kernel], data: down.data },
-      up: { shape: [outputs, rank, ...kernel.map(() => 1)], data: up.data },
+      alpha: NEW_ALPHA,
+      down: { shape: [rank, inputs, ...kernel], data: scaleForAlpha(down.data, rank) },
+      up: { shape: [outputs, rank, ...kernel.map(() => 1)], data: scaleForAlpha(up.data, rank) },
     });
   }
   const bytes = await draft.write(fieldsOf(options, draft.size()));
