@@ -2,13 +2,23 @@
 import { join } from "node:path";
 import type { BaseModel, BaseOptions } from "./checkpoints/base.ts";
 import { userCacheFolder } from "./checkpoints/cache-folder.ts";
+import { extractAdapter as extractFrom, type ExtractOptions, type ExtractReport } from "./checkpoints/extract-adapter.ts";
 import { openBase as openBaseIn } from "./checkpoints/open-base.ts";
 import type { Engine } from "./engines/engine.ts";
 import { createOrtEngine } from "./engines/ort/engine.ts";
 import { readBaseWeight } from "./checkpoints/read-weight.ts";
 import type { Pixels } from "./formats/images.ts";
+import {
+  mergeAdapters as mergeFiles,
+  resizeAdapter as resizeFile,
+  type AdapterSource,
+  type ReworkOptions,
+  type ReworkReport,
+} from "./lora/rework.ts";
+import type { RankChoice } from "./lora/svd.ts";
 import { type AdapterReport, inspectAdapter as inspectWith, type InspectOptions } from "./lora/inspect.ts";
 import type { TrainPlan } from "./planner/plan.ts";
+import { version } from "./trainer/adapter-file.ts";
 import type { TrainEvent } from "./trainer/events.ts";
 import {
   drawPictures as drawPicturesWith,
@@ -48,6 +58,15 @@ export { samplerNames } from "./diffusion/samplers/samplers.ts";
 export type { SamplerName } from "./diffusion/samplers/samplers.ts";
 export { readAdapter } from "./lora/read.ts";
 export type { AdapterFile } from "./lora/read.ts";
+export { parseRankChoice } from "./lora/rework.ts";
+export type { AdapterSource, ReworkReport } from "./lora/rework.ts";
+export type { PartReport } from "./lora/loss-report.ts";
+export type { RankChoice } from "./lora/svd.ts";
+export type { AdapterDType } from "./lora/file.ts";
+export { mergeIntoBase } from "./checkpoints/merge-into.ts";
+export type { MergeIntoOptions, MergeIntoReport } from "./checkpoints/merge-into.ts";
+export { extractParts } from "./checkpoints/extract-adapter.ts";
+export type { ExtractOptions, ExtractPart, ExtractReport } from "./checkpoints/extract-adapter.ts";
 export { openAdapter } from "./lora/open.ts";
 export type { AdapterKind, OpenedAdapter, OpenedModule } from "./lora/open.ts";
 export { readDelta, readLowRank } from "./lora/delta.ts";
@@ -110,6 +129,50 @@ export function sample(
   options: Omit<SampleOptions, "createEngine"> & Pick<RunOptions, "createEngine">,
 ): Promise<readonly Pixels[]> {
   return sampleImages({ ...options, createEngine: options.createEngine ?? createOrtEngine });
+}
+
+export interface ReworkAdapterOptions extends Omit<ReworkOptions, "base" | "version"> {
+  /** The model that the adapters are for; needed for models other than SD 1.5 and SDXL where names differ, and for DoRA. */
+  readonly base?: BaseModel | undefined;
+}
+
+/**
+ * Several adapter files as one that does what they do together: exactly, with ranks that add up, or reduced by SVD.
+ *
+ * @throws UserError for adapters of two families, kinds that cannot be joined exactly, or a result that cannot be written
+ * @example await mergeAdapters([{ path: "a.safetensors", weight: 0.8 }, { path: "b.safetensors", weight: 0.5 }], { out, choice: undefined });
+ */
+export function mergeAdapters(sources: readonly AdapterSource[], options: ReworkAdapterOptions): Promise<ReworkReport> {
+  return mergeFiles(sources, withBase(options));
+}
+
+/**
+ * An adapter file of another rank that does what this one does as nearly as the rank allows.
+ *
+ * @throws UserError as mergeAdapters
+ * @example await resizeAdapter("big.safetensors", { out: "small.safetensors", choice: { energy: 0.99 } });
+ */
+export function resizeAdapter(
+  path: string,
+  options: ReworkAdapterOptions & { readonly choice: RankChoice },
+): Promise<ReworkReport> {
+  return resizeFile(path, { ...withBase(options), choice: options.choice });
+}
+
+function withBase({ base, ...options }: ReworkAdapterOptions): ReworkOptions {
+  const readWeight = (module: { readonly path: string | undefined }): Promise<Float32Array> =>
+    readBaseWeight(base ?? { weights: new Map() }, `${module.path}.weight`);
+  return { ...options, version, base: base && { layout: base, readWeight } };
+}
+
+/**
+ * Writes an adapter that turns `base` into `tuned`, as nearly as the choice allows.
+ *
+ * @throws UserError when the two are not of one shape, do not differ, or the result cannot be written
+ * @example await extractAdapter({ tuned, base, out: "style.safetensors", choice: { rank: 32 }, targets: "locon", dtype: "float16" });
+ */
+export function extractAdapter(options: Omit<ExtractOptions, "version">): Promise<ExtractReport> {
+  return extractFrom({ ...options, version });
 }
 
 /**

@@ -42,7 +42,13 @@ export interface CommandSpec<T extends OptionTable> {
   readonly name: string;
   readonly summary: string;
   /** What stands after the name, e.g. "<dataset>". */
-  readonly positionals: readonly { readonly name: string; readonly about: string; readonly required: boolean }[];
+  readonly positionals: readonly {
+    readonly name: string;
+    readonly about: string;
+    readonly required: boolean;
+    /** The last one may take any number of arguments. */
+    readonly repeated?: boolean;
+  }[];
   readonly options: T;
   /** Help's headings, by the option that each stands above; none where the list is short. */
   readonly headings?: Readonly<Partial<Record<keyof T, string>>>;
@@ -73,7 +79,9 @@ export function defineCommand<const T extends OptionTable>(spec: CommandSpec<T>)
 }
 
 function formatHelp<T extends OptionTable>(spec: CommandSpec<T>, columns: number): string {
-  const positionals = spec.positionals.map(({ name, required }) => (required ? `<${name}>` : `[${name}]`)).join(" ");
+  const positionals = spec.positionals
+    .map(({ name, required, repeated }) => `${required ? `<${name}>` : `[${name}]`}${repeated ? "..." : ""}`)
+    .join(" ");
   const arguments_ = spec.positionals.map(({ name, about }) => helpRow(`<${name}>`, about));
   const options = Object.entries<OptionSpec>(spec.options).map(([name, option]) =>
     helpRow(...describeOption(name, option), spec.headings?.[name]),
@@ -211,7 +219,7 @@ function parseNumber<T extends OptionTable>(spec: CommandSpec<T>, name: string, 
 function checkPositionals<T extends OptionTable>(spec: CommandSpec<T>, given: readonly string[]): void {
   const missing = spec.positionals.find(({ required }, i) => required && given[i] === undefined);
   if (missing) throw wrongUse(spec, `gesso ${spec.name} needs <${missing.name}>: ${missing.about}`);
-  const extra = given[spec.positionals.length];
+  const extra = spec.positionals.at(-1)?.repeated ? undefined : given[spec.positionals.length];
   if (extra !== undefined) throw wrongUse(spec, `gesso ${spec.name} takes no further argument, got "${extra}".`);
 }
 

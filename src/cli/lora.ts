@@ -12,6 +12,18 @@ const verbs: Readonly<Record<string, { readonly summary: string; readonly load: 
     summary: "Write it in another program's naming.",
     load: async () => (await import("./lora-convert.ts")).loraConvertCommand,
   },
+  merge: {
+    summary: "Make one of several, or merge them into a base model.",
+    load: async () => (await import("./lora-merge.ts")).loraMergeCommand,
+  },
+  resize: {
+    summary: "Make it smaller: another rank, by SVD.",
+    load: async () => (await import("./lora-resize.ts")).loraResizeCommand,
+  },
+  extract: {
+    summary: "Make one of a tuned model and its base.",
+    load: async () => (await import("./lora-extract.ts")).loraExtractCommand,
+  },
 };
 
 const overview = (): string =>
@@ -27,7 +39,7 @@ const overview = (): string =>
 
 export const loraCommand: Command = {
   name: "lora",
-  summary: "Inspect and convert LoRA files.",
+  summary: "Inspect, convert, merge, resize and extract LoRA files.",
   async execute([verb, ...rest], terminal) {
     if (verb === undefined || verb === "--help" || verb === "-h" || verb === "help") {
       terminal.out(overview());

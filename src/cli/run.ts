@@ -10,7 +10,7 @@ const commands: Readonly<Record<string, { readonly summary: string; readonly loa
     load: async () => (await import("./sample.ts")).sampleCommand,
   },
   lora: {
-    summary: "Inspect and convert LoRA files.",
+    summary: "Inspect, convert, merge, resize and extract LoRA files.",
     load: async () => (await import("./lora.ts")).loraCommand,
   },
   demo: {

@@ -44,7 +44,8 @@ export async function combineLayer(
     lowRanks.push({ ...lowRank, weight, alpha: module.alpha });
   }
   const [only] = lowRanks;
-  if (only && lowRanks.length === 1 && only.weight === 1 && keepsAll(only, choice)) return asItIs(only, shape);
+  if (!only) return undefined;
+  if (lowRanks.length === 1 && only.weight === 1 && keepsAll(only, choice)) return asItIs(only, shape);
   const joined = join(lowRanks, shape);
   const width = Math.min(joined.up.rows, joined.down.columns);
   if (!choice && joined.up.columns <= width) return toLayer(joined, shape, undefined);
@@ -65,10 +66,15 @@ function asItIs(
   const rank = down.shape[0] ?? 0;
   if (scale === 0 || !up.data.some(Boolean) || !down.data.some(Boolean)) return undefined;
   // A negative scale is no alpha that files have.
-  const factor = scale < 0 ? scale : 1;
-  const ups = { rows: shape[0] ?? 0, columns: rank, data: factor === 1 ? up.data : up.data.map((x) => x * factor) };
-  const downs = { rows: rank, columns: down.data.length / rank, data: down.data };
-  return { ...toLayer({ up: ups, down: downs }, shape, undefined), alpha: factor === 1 ? (alpha ?? rank) : rank };
+  const data = scale < 0 ? up.data.map((x) => x * scale) : up.data;
+  const [outputs = 0, inputs = 0, ...kernel] = shape;
+  return {
+    rank,
+    alpha: scale < 0 ? rank : (alpha ?? rank),
+    down: { shape: [rank, inputs, ...kernel], data: down.data },
+    up: { shape: [outputs, rank, ...kernel.map(() => 1)], data },
+    loss: undefined,
+  };
 }
 
 /** Side by side: [up1, up2] times [down1; down2] is the sum of both products. Scales go into both matrices evenly. */
@@ -138,6 +144,18 @@ function refuseInexact(
   });
 }
 
+/**
+ * The alpha of every module that is made anew. diffusers goes wrong where modules of one file have different alphas (its `alpha_pattern`), which
+ * alpha = rank would give wherever ranks differ; so the scale goes into the matrices, evenly.
+ */
+export const NEW_ALPHA = 1;
+
+/** Both matrices times sqrt(rank / alpha), so that (alpha / rank) up down is what up down was. */
+export function scaleForAlpha(data: Float32Array, rank: number): Float32Array {
+  const factor = Math.sqrt(rank / NEW_ALPHA);
+  return data.map((value) => value * factor);
+}
+
 function toLayer(
   { up, down }: { readonly up: Dense; readonly down: Dense },
   [outputs = 0, inputs = 0, ...kernel]: readonly number[],
@@ -146,9 +164,9 @@ function toLayer(
   const rank = up.columns;
   return {
     rank,
-    alpha: rank,
-    down: { shape: [rank, inputs, ...kernel], data: down.data },
-    up: { shape: [outputs, rank, ...kernel.map(() => 1)], data: up.data },
+    alpha: NEW_ALPHA,
+    down: { shape: [rank, inputs, ...kernel], data: scaleForAlpha(down.data, rank) },
+    up: { shape: [outputs, rank, ...kernel.map(() => 1)], data: scaleForAlpha(up.data, rank) },
     loss: loss && { keptEnergy: loss.keptEnergy, energy: loss.energy },
   };
 }

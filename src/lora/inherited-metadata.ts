@@ -24,6 +24,9 @@ export interface Inheritance {
   readonly version: string;
 }
 
+/** What the published model of a family was made for: ModelSpec wants a resolution in any case. */
+const resolutions: { readonly [F in AdapterFamily]: string } = { sd15: "512x512", sdxl: "1024x1024" };
+
 /** Fields that are about the file they stand in, or about names and alphas that the new file does not have. */
 const ownFields =
   /^(sshs_|lora_adapter_metadata$|format$|ss_(output_name|network_(dim|alpha|args|module|dropout)|training_comment)$|modelspec\.(hash_sha256|title|date|merged_from|trigger_phrase|thumbnail)$)/;
@@ -54,6 +57,7 @@ export function inheritFields({ name, sources, family, size, comment, version }:
   const triggers = [...new Set(sources.flatMap(({ metadata }) => metadata["modelspec.trigger_phrase"] ?? []))];
   const others = {
     ...(known ? { "modelspec.architecture": known.architecture, "modelspec.implementation": known.implementation } : {}),
+    ...(family ? { "modelspec.resolution": resolutions[family] } : {}),
     ...pick(inherited, (key) => !key.startsWith("ss_")),
     "modelspec.sai_model_spec": "1.0.1",
     "modelspec.implementation_version": `gesso/${version}`,

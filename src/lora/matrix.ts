@@ -1,6 +1,6 @@
 /**
  * The few dense products that adapters need, in float64, on one thread: the same bits on every machine. Inner loops keep several sums at
- * once, because JavaScript has no vector instructions; about 2 GFLOP/s (`npx tsx bench/lora-algebra.ts` prints it for this machine).
+ * once, because JavaScript has no vector instructions; about 2 GFLOP/s.
  */
 
 /** A dense matrix, row-major. float32 because a layer's change is, and because the largest must fit in memory. */

@@ -51,7 +51,8 @@ const isInTransformer = (path: string): boolean =>
 
 const isInConvolutionBlock = (path: string): boolean => /^unet\..*\b(resnets|downsamplers|upsamplers)\.\d+\./.test(path);
 
-const belongsTo: { readonly [K in TargetSet]: (path: string, kind: "linear" | "conv") => boolean } = {
+/** Whether a layer belongs to a set. */
+export const belongsTo: { readonly [K in TargetSet]: (path: string, kind: "linear" | "conv") => boolean } = {
   attention: isAttentionProjection,
   "attention+ff": isInTransformer,
   "all-linear": (path, kind) => isInTransformer(path) || kind === "linear",
