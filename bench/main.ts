@@ -5,14 +5,24 @@ import { findNearest, UserError } from "../src/errors.ts";
 import { type BenchOptions, type Claim, describeMachine } from "./claim.ts";
 import { speedClaim } from "./speed.ts";
 import { heldOut } from "./held-out.ts";
+import { makeFullSize } from "./make-full-size.ts";
+import { sdxlStep } from "./sdxl-step.ts";
 import { steady } from "./steady.ts";
 import { workloads } from "./workloads.ts";
 
-const claims: readonly Claim[] = [...workloads.map(speedClaim), steady, heldOut];
+const claims: readonly Claim[] = [
+  ...workloads.map(speedClaim),
+  steady,
+  heldOut,
+  makeFullSize("sdxl"),
+  makeFullSize("sd15"),
+  sdxlStep,
+];
 
 const help = `Measures what Gesso claims of speed and memory, on this machine. Keep it idle meanwhile.
 
 Usage: npm run bench -- [NAME...] [--python PATH] [--threads N] [--rounds N] [--steps N] [--warmup N]
+                            [--base MODEL] [--out DIR]
 
 ${claims.map(({ name, about }) => `  ${name.padEnd(18)}  ${about}`).join("\n")}
 
@@ -21,6 +31,8 @@ ${claims.map(({ name, about }) => `  ${name.padEnd(18)}  ${about}`).join("\n")}
   --rounds N          turns that each side gets; default 5
   --steps N           steps with the clock on in each turn; default 3
   --warmup N          steps before them in each turn; default 1
+  --base MODEL        the base model of sdxl-step: a single file, or a folder in the diffusers layout
+  --out DIR           where make-sdxl and make-sd15 write
 
 Example: npm run bench -- mini-step --python .venv/bin/python
 
@@ -40,9 +52,11 @@ async function main(args: readonly string[]): Promise<void> {
     steps: readCount("steps", values.steps, 3),
     warmup: readCount("warmup", values.warmup, 1),
     python: values.python,
+    base: values.base,
+    out: values.out,
     machine: describeMachine(nameDevice(threads)),
   };
-  const chosen = positionals.length === 0 ? claims : positionals.map(findClaim);
+  const chosen = positionals.length === 0 ? claims.filter(({ onlyWhenNamed }) => !onlyWhenNamed) : positionals.map(findClaim);
   for (const claim of chosen) console.log(`${(await claim.run(options)).join("\n")}\n`);
 }
 
@@ -55,6 +69,8 @@ function readArguments(args: readonly string[]) {
     rounds: text,
     steps: text,
     warmup: text,
+    base: text,
+    out: text,
   } as const;
   try {
     return parseArgs({ args: [...args], allowPositionals: true, options });

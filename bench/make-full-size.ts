@@ -1,0 +1,113 @@
+/** Base models of SDXL's and SD 1.5's full size with random weights: to measure and to compare with, where the published ones cannot be had. */
+import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { UserError } from "../src/errors.ts";
+import { sizeOf } from "../src/graph/graph.ts";
+import { parseClipTextConfig } from "../src/models/clip/config.ts";
+import { listClipTextParameters } from "../src/models/clip/model.ts";
+import { parseUnetConfig } from "../src/models/unet/config.ts";
+import { listUnetParameters } from "../src/models/unet/model.ts";
+import { parseVaeConfig } from "../src/models/vae/config.ts";
+import { listVaeParameters } from "../src/models/vae/model.ts";
+import type { ParameterSpec } from "../src/nn/params.ts";
+import { type Claim, formatMegabytes, row } from "./claim.ts";
+import { type FullSizeConfigs, fullSizeConfigs, type FullSizeFamily } from "./full-size-configs.ts";
+import { type RandomTensor, writeRandomTensors } from "./random-weights.ts";
+
+const titles: Readonly<Record<FullSizeFamily, string>> = { sdxl: "SDXL", sd15: "SD 1.5" };
+
+/** `make-sdxl` and `make-sd15`: not measurements, but what other ones need. */
+export function makeFullSize(family: FullSizeFamily): Claim {
+  return {
+    name: `make-${family}`,
+    about: `writes a random base model of ${titles[family]}'s full size, float16, below --out; only when it is named`,
+    onlyWhenNamed: true,
+    async run({ out }) {
+      if (out === undefined) {
+        const fix = `npm run bench -- make-${family} --out .cache/full-size`;
+        throw new UserError(`make-${family} needs --out with a folder for some gigabytes.`, { fix, exitCode: 2 });
+      }
+      const folder = path.join(out, family);
+      const bytes = await writeFolder(folder, family);
+      return [`${titles[family]} with random weights`, row("folder", folder), row("size", formatMegabytes(bytes))];
+    },
+  };
+}
+
+/** @returns bytes of weights */
+async function writeFolder(folder: string, family: FullSizeFamily): Promise<number> {
+  const configs = fullSizeConfigs[family];
+  let bytes = 0;
+  for (const [component, json, specs] of await listComponents(configs)) {
+    await writeJson(folder, `${component}/config.json`, json);
+    const stem = component.startsWith("text_encoder") ? "model" : "diffusion_pytorch_model";
+    const tensors = specs.map((spec) => randomTensor(spec, spec.name.slice(component.length + 1)));
+    await writeRandomTensors(path.join(folder, component, `${stem}.safetensors`), tensors);
+    bytes += tensors.reduce((sum, { shape }) => sum + 2 * sizeOf(shape), 0);
+  }
+  for (const name of Object.keys(configs.textEncoders)) await copyTokenizer(folder, name.replace("text_encoder", "tokenizer"));
+  await writeJson(folder, "scheduler/scheduler_config.json", configs.scheduler);
+  // Last, because it is what makes a folder a base model.
+  await writeJson(folder, "model_index.json", modelIndex(configs));
+  return bytes;
+}
+
+/** Every network: its folder, its config.json and its weights. */
+async function listComponents(configs: FullSizeConfigs): Promise<readonly (readonly [string, object, readonly ParameterSpec[]])[]> {
+  const { bos_token_id, eos_token_id } = await readJson(path.join(mini, "text_encoder/config.json"));
+  const encoders = Object.entries(configs.textEncoders).map(([name, config]) => {
+    const json = { ...config, bos_token_id, eos_token_id, pad_token_id: eos_token_id };
+    return [name, json, listClipTextParameters(parseClipTextConfig(json), name)] as const;
+  });
+  return [
+    ["unet", configs.unet, listUnetParameters(parseUnetConfig(configs.unet))],
+    ["vae", configs.vae, listVaeParameters(parseVaeConfig(configs.vae))],
+    ...encoders,
+  ];
+}
+
+/**
+ * Norms are about the identity and biases small; every matrix gives unit variance for unit variance, none is zero, so that each layer
+ * has its share in what comes out.
+ */
+export function randomTensor({ name, shape }: ParameterSpec, key: string): RandomTensor {
+  if (/norm[^.]*\.weight$/.test(name)) return { name: key, shape, mean: 1, deviation: 0.1 };
+  if (name.endsWith("embedding.weight")) return { name: key, shape, mean: 0, deviation: 0.02 };
+  const inputs = sizeOf(shape) / (shape[0] ?? 1);
+  return { name: key, shape, mean: 0, deviation: shape.length === 1 ? 0.05 : 1 / Math.sqrt(inputs) };
+}
+
+const mini = path.join(import.meta.dirname, "../models/mini");
+
+/** CLIP's own vocabulary is no part of this project: the words of mini, in as many places as CLIP has. */
+async function copyTokenizer(folder: string, name: string): Promise<void> {
+  await mkdir(path.join(folder, name), { recursive: true });
+  for (const file of ["vocab.json", "merges.txt", "special_tokens_map.json"])
+    await copyFile(path.join(mini, name, file), path.join(folder, name, file));
+  const config = await readJson(path.join(mini, name, "tokenizer_config.json"));
+  await writeJson(folder, `${name}/tokenizer_config.json`, { ...config, model_max_length: 77 });
+}
+
+function modelIndex({ pipeline, textEncoders }: FullSizeConfigs): object {
+  const encoders = Object.entries(textEncoders).flatMap(([name, config]) => [
+    [name, ["transformers", (config as { architectures: string[] }).architectures[0]]],
+    [name.replace("text_encoder", "tokenizer"), ["transformers", "CLIPTokenizer"]],
+  ]);
+  return {
+    _class_name: pipeline,
+    scheduler: ["diffusers", "EulerDiscreteScheduler"],
+    unet: ["diffusers", "UNet2DConditionModel"],
+    vae: ["diffusers", "AutoencoderKL"],
+    ...Object.fromEntries(encoders),
+  };
+}
+
+async function readJson(file: string): Promise<Record<string, unknown>> {
+  return JSON.parse(await readFile(file, "utf8")) as Record<string, unknown>;
+}
+
+async function writeJson(folder: string, name: string, json: object): Promise<void> {
+  const file = path.join(folder, name);
+  await mkdir(path.dirname(file), { recursive: true });
+  await writeFile(file, `${JSON.stringify(json, undefined, 2)}\n`);
+}
