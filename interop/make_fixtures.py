@@ -14,8 +14,10 @@ import diffusers
 import torch
 
 from fixtures.adamw import make_adamw
+from fixtures.adapter import make_adapter
 from fixtures.clip import make_clip_g, make_clip_l
 from fixtures.files import Fixture, worst_difference, write
+from fixtures.mini import make_mini
 from fixtures.samplers import make_samplers
 from fixtures.tokenizer import make_tokenizer
 from fixtures.unet import make_unet
@@ -28,6 +30,9 @@ FIXTURES: dict[str, Callable[[], Fixture]] = {
     "vae-plain": lambda: make_vae("vae-plain"),
     "clip-l": make_clip_l,
     "clip-g": make_clip_g,
+    "adapter-sd15": lambda: make_adapter("sd15"),
+    "adapter-sdxl": lambda: make_adapter("sdxl"),
+    "mini": make_mini,
     "adamw": make_adamw,
     "samplers": make_samplers,
     "tokenizer": make_tokenizer,

@@ -36,11 +36,13 @@ function folderOf(name: string): string {
   return path.join(import.meta.dirname, "fixtures", name);
 }
 
-async function readJson(name: string, file: string): Promise<unknown> {
+/** A JSON file of a fixture's folder. */
+export async function readJson(name: string, file: string): Promise<unknown> {
   return JSON.parse(await readFile(path.join(folderOf(name), file), "utf8")) as unknown;
 }
 
-async function readTensors(name: string, file: string): Promise<Tensors> {
+/** The tensors of `${file}.safetensors` in a fixture's folder. */
+export async function readTensors(name: string, file: string): Promise<Tensors> {
   const opened = await openSafetensors(path.join(folderOf(name), `${file}.safetensors`));
   const entries = [...opened.tensors.values()].map(async ({ name: key, shape }) => {
     return [key, { shape, data: await readTensor(opened, key) }] as const;
