@@ -19,6 +19,7 @@ from fixtures.clip import make_clip_g, make_clip_l
 from fixtures.files import Fixture, worst_difference, write
 from fixtures.mini import make_mini
 from fixtures.samplers import make_samplers
+from fixtures.single_file import make_single_file, make_zero_snr
 from fixtures.tokenizer import make_tokenizer
 from fixtures.unet import make_unet
 from fixtures.vae import make_vae
@@ -36,6 +37,9 @@ FIXTURES: dict[str, Callable[[], Fixture]] = {
     "adamw": make_adamw,
     "samplers": make_samplers,
     "tokenizer": make_tokenizer,
+    "single-file-sd15": lambda: make_single_file("sd15"),
+    "single-file-sdxl": lambda: make_single_file("sdxl"),
+    "zero-snr": make_zero_snr,
 }
 PACKAGES = ["torch", "diffusers", "transformers", "tokenizers"]
 

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import type { BaseModel } from "./checkpoints/base.ts";
 import { userCacheFolder } from "./checkpoints/cache-folder.ts";
-import { openBase as openBaseIn } from "./checkpoints/diffusers-folder.ts";
+import { openBase as openBaseIn } from "./checkpoints/open-base.ts";
 import type { Engine } from "./engines/engine.ts";
 import { createOrtEngine } from "./engines/ort/engine.ts";
 import type { Pixels } from "./formats/images.ts";

@@ -2,7 +2,7 @@
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { openBase } from "../src/checkpoints/diffusers-folder.ts";
+import { openBase } from "../src/checkpoints/open-base.ts";
 import { readDataset } from "../src/dataset/read.ts";
 import { createOrtEngine } from "../src/engines/ort/engine.ts";
 import { planTraining, type TrainPlan, type UserChoices } from "../src/planner/plan.ts";

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { parseArgs } from "node:util";
 import { buildVaeDecoding, buildVaeEncoding } from "../../src/checkpoints/conditioning.ts";
-import { openBase } from "../../src/checkpoints/diffusers-folder.ts";
+import { openBase } from "../../src/checkpoints/open-base.ts";
 import { permutation } from "../../src/diffusion/philox.ts";
 import { createOrtEngine } from "../../src/engines/ort/engine.ts";
 import type { Executable } from "../../src/engines/engine.ts";

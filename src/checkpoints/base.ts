@@ -4,6 +4,7 @@ import type { Shape } from "../graph/graph.ts";
 import type { TensorSource } from "../engines/engine.ts";
 import type { ClipTextConfig } from "../models/clip/config.ts";
 import type { ClipTokenizer } from "../models/clip/tokenizer.ts";
+import type { LineageName } from "../models/lineages.ts";
 import type { UnetConfig } from "../models/unet/config.ts";
 import type { VaeConfig } from "../models/vae/config.ts";
 
@@ -16,6 +17,11 @@ export interface TextEncoderPart {
   readonly name: TextEncoderName;
   readonly config: ClipTextConfig;
   readonly tokenizer: ClipTokenizer;
+  /**
+   * Of SD 1.5's encoder: how many layers from the end the final norm reads; 1, the last, where absent. SDXL's are read at the
+   * second-to-last layer without that norm, whatever stands here.
+   */
+  readonly clipSkip?: number;
 }
 
 /** Where one weight lies, under the name of its buffer: "unet.conv_in.weight". */
@@ -24,17 +30,31 @@ export interface BaseWeight {
   readonly source: TensorSource & { readonly kind: "file" };
 }
 
+/** How a base is to be read where its files leave a choice. */
+export interface BaseOptions {
+  /** A VAE to take instead of the base's own: a single file, or a diffusers folder. */
+  readonly vaeFile?: string | undefined;
+  /** What the base was trained from; found out where absent. */
+  readonly lineage?: LineageName | undefined;
+  /** Which of a diffusers folder's files to take where there are several: "fp16", "bf16", "ema"; the full-precision ones where absent. */
+  readonly variant?: string | undefined;
+}
+
 export interface BaseModel {
-  /** "mini", or the folder's own name. */
+  /** "mini", or the name of the folder or file. */
   readonly name: string;
+  /** The folder, or the single file. */
   readonly folder: string;
   readonly family: BaseFamily;
+  readonly lineage: { readonly name: LineageName; /** "its file name says so" */ readonly reason: string };
   readonly unet: UnetConfig;
   readonly vae: VaeConfig;
   /** One for sd15, two for sdxl. */
   readonly textEncoders: readonly TextEncoderPart[];
   /** The noise that the base was trained with. */
   readonly schedule: NoiseSchedule;
+  /** Where the schedule is known from: "as its scheduler_config.json says". */
+  readonly scheduleReason: string;
   /** Whether an empty negative prompt is zeros instead of the encoding of "" (`force_zeros_for_empty_prompt`). */
   readonly zerosForEmptyPrompt: boolean;
   /** Pictures' sides are multiples of this, and latents are this many times smaller. */
@@ -42,10 +62,21 @@ export interface BaseModel {
   /** The side that the base was made for, in pixels. */
   readonly nativeResolutionPx: number;
   readonly weights: ReadonlyMap<string, BaseWeight>;
-  /** SHA-256 over each component's weights and configuration, and over all of them. */
-  readonly hashes: Readonly<Partial<Record<ComponentName, string>>> & { readonly all: string };
+  /**
+   * SHA-256 over each component's weights and configuration, and over all of them; of the base's own bytes where it is a single file,
+   * and of a VAE file given besides: by these other programs know them.
+   */
+  readonly hashes: Readonly<Partial<Record<ComponentName | "file" | "vaeFile", string>>> & { readonly all: string };
+  /** What it was opened with: opening it again with the same gives the same. */
+  readonly openedWith: BaseOptions;
   /** What a person might want to know, such as keys that were not used. */
   readonly notes: readonly string[];
+}
+
+/** The same base with its text encoder read so many layers from the end; SDXL's are always read in the same place. */
+export function withClipSkip(base: BaseModel, clipSkip: number): BaseModel {
+  if (base.family === "sdxl") return base;
+  return { ...base, textEncoders: base.textEncoders.map((encoder) => ({ ...encoder, clipSkip })) };
 }
 
 /** Tokens in a caption, start and end included. */

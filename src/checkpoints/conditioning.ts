@@ -1,7 +1,7 @@
 /** Text to what the UNet is conditioned on, and pictures to latents and back, as graphs over a base model's parts. */
 import { add, concat, mul } from "../graph/build.ts";
 import { Graph, type Value } from "../graph/graph.ts";
-import { clipText } from "../models/clip/model.ts";
+import { clipText, normedHiddenState } from "../models/clip/model.ts";
 import { vaeDecode, vaeEncode } from "../models/vae/model.ts";
 import { createParams } from "../nn/params.ts";
 import { type BaseModel, type TextEncoderPart, tokenCount } from "./base.ts";
@@ -15,7 +15,7 @@ export interface TextConditioning {
 
 /**
  * Appends the text encoders. SDXL joins the second-to-last hidden states of both and pools the second (Podell et al. 2023, section
- * 2.1); SD 1.5 takes the last hidden state after the final norm. Feeds made here, for each encoder: `inputIds.<name>` int32 [B, L] and,
+ * 2.1); SD 1.5 takes the last hidden state, or with clip skip an earlier one, after the final norm. Feeds made here, for each encoder: `inputIds.<name>` int32 [B, L] and,
  * for the one that is pooled, `eosRows.<name>` int32 [B].
  */
 export function textConditioning(
@@ -32,11 +32,17 @@ export function textConditioning(
   });
   const [first, second] = outputs;
   if (!first) throw new Error("textConditioning: at least one text encoder needed, got none");
-  if (!second) return { textEmbeddings: first.lastHiddenState, pooled: undefined };
+  if (!second) return { textEmbeddings: skipped(graph, encoders[0], first), pooled: undefined };
   const hidden = [first, second].map(({ hiddenStates }) => hiddenStates.at(-2));
   const [a, b] = hidden;
   if (!a || !b || !second.textEmbeds) throw new Error("textConditioning: two encoders with layers and a projection needed");
   return { textEmbeddings: concat([a, b], 2), pooled: second.textEmbeds };
+}
+
+function skipped(graph: Graph, encoder: TextEncoderPart | undefined, outputs: ReturnType<typeof clipText>): Value {
+  const { name, config, clipSkip = 1 } = encoder ?? {};
+  if (clipSkip === 1 || !name || !config) return outputs.lastHiddenState;
+  return normedHiddenState(createParams(graph, name), outputs, clipSkip, config);
 }
 
 /** Fetches `textEmbeddings` [B, L, D] and, for SDXL, `pooled` [B, P]. */

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { openSafetensors, readTensor, type TensorToWrite, writeSafetensors } from "../formats/safetensors.ts";
 import { writeToyBase } from "../../test/toy-base.ts";
-import { openBase } from "./diffusers-folder.ts";
+import { openBase } from "./open-base.ts";
 
 let folder = "";
 let sdxl = "";

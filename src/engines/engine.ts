@@ -33,6 +33,10 @@ export type TensorSource =
       readonly byteLength: number;
       /** The safetensors name of the stored dtype: "F32", "F16", "BF16", ... */
       readonly storedDtype: string;
+      /** What the file calls it, for messages. */
+      readonly key?: string;
+      /** [rows, columns] of the matrix that the range holds, where the buffer is its transpose. */
+      readonly transposedFrom?: readonly [rows: number, columns: number];
     };
 
 export interface BufferSpec {

@@ -31,6 +31,16 @@ export function kohyaName(path: string, { family, unet }: NamingBase): string {
   return flatten(prefixes[family][component], blockPath);
 }
 
+/**
+ * The path of a UNet's layer in the original code: "input_blocks.4.1.proj_in".
+ *
+ * @param path in the diffusers layout, with "unet." before it
+ * @throws Error when the path lies outside the layout
+ */
+export function sgmPath(path: string, { unet }: Pick<NamingBase, "unet">): string {
+  return toSgmPath(splitPath(path).rest, unet);
+}
+
 /** The name of a layer's two matrices in a file of PEFT's kind, which carries no alpha: the scale is 1. */
 export function peftNames(path: string): { down: string; up: string } {
   return { down: `${path}.lora_A.weight`, up: `${path}.lora_B.weight` };
@@ -87,13 +97,16 @@ const sgmOutside: Readonly<Record<string, string>> = {
   "add_embedding.linear_1": "label_emb.0.0",
   "add_embedding.linear_2": "label_emb.0.2",
   conv_in: "input_blocks.0.0",
+  conv_norm_out: "out.0",
   conv_out: "out.2",
 };
 
 /** Layers of a residual block. */
 const sgmResnet: Readonly<Record<string, string>> = {
+  norm1: "in_layers.0",
   conv1: "in_layers.2",
   time_emb_proj: "emb_layers.1",
+  norm2: "out_layers.0",
   conv2: "out_layers.3",
   conv_shortcut: "skip_connection",
 };

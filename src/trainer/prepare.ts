@@ -1,5 +1,5 @@
 /** Everything that stands between a plan and its first step: base, dataset, encoding, and the network on the engine. */
-import { openBase } from "../checkpoints/diffusers-folder.ts";
+import { openBase } from "../checkpoints/open-base.ts";
 import type { BaseModel } from "../checkpoints/base.ts";
 import { openCache } from "../dataset/cache.ts";
 import type { Engine } from "../engines/engine.ts";

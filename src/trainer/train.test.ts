@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { writePng } from "../formats/images.ts";
 import { openSafetensors, readTensor, writeSafetensors } from "../formats/safetensors.ts";
-import { openBase } from "../checkpoints/diffusers-folder.ts";
+import { openBase } from "../checkpoints/open-base.ts";
 import type { TrainPlan } from "../planner/plan.ts";
 import { collect, createToy, type Toy, toyOptions } from "../../test/toy-run.ts";
 import { writeToyDataset } from "../../test/toy-base.ts";

@@ -12,7 +12,7 @@ const pieceBytes = 2 ** 24;
 
 /**
  * @param name the buffer, for messages
- * @throws UserError when the file is not there or too short
+ * @throws UserError when the file is not there or too short, or holds a number that is not finite
  */
 export async function readFileRange(source: FileSource, target: TensorData, name: string): Promise<void> {
   const dtype = storedDtypeOf(source, target, name);
@@ -24,22 +24,53 @@ export async function readFileRange(source: FileSource, target: TensorData, name
   });
   try {
     // Files are little-endian, and so is every machine that ONNX Runtime runs on: the bytes are the numbers.
-    if (dtype === "F32" || dtype === "I32") {
+    if ((dtype === "F32" && !source.transposedFrom) || dtype === "I32") {
       const bytes = new Uint8Array(target.buffer, target.byteOffset, target.byteLength);
       await readFully(handle, bytes, source, source.offset, name);
+      if (target instanceof Float32Array) refuseNotFinite(target, source, name, 0);
       return;
     }
+    const place = source.transposedFrom ? transposer(target, source.transposedFrom) : placer(target);
     const piece = new Uint8Array(Math.min(pieceBytes, source.byteLength));
     for (let done = 0, written = 0; done < source.byteLength; done += piece.byteLength) {
       const part = piece.subarray(0, Math.min(piece.byteLength, source.byteLength - done));
       await readFully(handle, part, source, source.offset + done, name);
       const values = decodeToFloat32(part, dtype);
-      target.set(values, written);
+      refuseNotFinite(values, source, name, written);
+      place(values, written);
       written += values.length;
     }
   } finally {
     await handle.close();
   }
+}
+
+/** Puts values, the first of which is number `start` of the range, where they belong in the buffer. */
+type Place = (values: Float32Array, start: number) => void;
+
+function placer(target: TensorData): Place {
+  return (values, start) => target.set(values, start);
+}
+
+function transposer(target: TensorData, [rows, columns]: readonly [number, number]): Place {
+  return (values, start) => {
+    for (let i = 0; i < values.length; i++) {
+      const at = start + i;
+      target[(at % columns) * rows + Math.floor(at / columns)] = values[i] ?? 0;
+    }
+  };
+}
+
+/** Here, because here each number passes through once anyway: a single NaN makes every picture of a base black. */
+function refuseNotFinite(values: Float32Array, { path, key }: FileSource, name: string, start: number): void {
+  // Only NaN and the infinities give anything but 0, and a sum is faster than a test for each number.
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += (values[i] ?? 0) * 0;
+  if (sum === 0) return;
+  const index = values.findIndex((value) => !Number.isFinite(value));
+  throw new UserError(`${path}: ${key ?? name} holds ${values[index]} at position ${start + index}, which is no weight.`, {
+    fix: "The file is damaged, or was merged or converted badly: download it again, or use another.",
+  });
 }
 
 function storedDtypeOf(source: FileSource, target: TensorData, name: string): SafetensorsDType {

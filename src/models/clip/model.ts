@@ -52,6 +52,18 @@ export function clipText(params: Params, { inputIds, eosRows }: ClipTextInputs, 
   return { hiddenStates, lastHiddenState, pooled, textEmbeds };
 }
 
+/**
+ * An earlier hidden state after `final_layer_norm`, which A1111 and sd-scripts call clip skip: 1 is `lastHiddenState`, 2 that of the layer
+ * before.
+ *
+ * @throws Error when there are fewer layers
+ */
+export function normedHiddenState(params: Params, { hiddenStates }: ClipTextOutputs, clipSkip: number, config: ClipTextConfig): Value {
+  const hidden = hiddenStates.at(-clipSkip);
+  if (!hidden) throw new Error(`normedHiddenState: clip skip 1 to ${hiddenStates.length} is possible, got ${clipSkip}`);
+  return layerNorm(params.at("text_model.final_layer_norm"), hidden, config.layerNormEps);
+}
+
 /** The weights of the encoder, with its projection where it has one. */
 export function listClipTextParameters(config: ClipTextConfig, component: string): readonly ParameterSpec[] {
   return listParameters((graph) => {
