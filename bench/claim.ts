@@ -17,6 +17,8 @@ export interface BenchOptions {
   readonly base: string | undefined;
   /** The folder for what is made. */
   readonly out: string | undefined;
+  /** A base model as one file, or in the diffusers layout. */
+  readonly form: "file" | "folder";
   /** Lines about the machine, as `describeMachine` found it before the first measurement. */
   readonly machine: readonly string[];
 }

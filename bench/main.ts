@@ -22,7 +22,7 @@ const claims: readonly Claim[] = [
 const help = `Measures what Gesso claims of speed and memory, on this machine. Keep it idle meanwhile.
 
 Usage: npm run bench -- [NAME...] [--python PATH] [--threads N] [--rounds N] [--steps N] [--warmup N]
-                            [--base MODEL] [--out DIR]
+                            [--base MODEL] [--out DIR] [--form file|folder]
 
 ${claims.map(({ name, about }) => `  ${name.padEnd(18)}  ${about}`).join("\n")}
 
@@ -32,7 +32,8 @@ ${claims.map(({ name, about }) => `  ${name.padEnd(18)}  ${about}`).join("\n")}
   --steps N           steps with the clock on in each turn; default 3
   --warmup N          steps before them in each turn; default 1
   --base MODEL        the base model of sdxl-step: a single file, or a folder in the diffusers layout
-  --out DIR           where make-sdxl and make-sd15 write
+  --out DIR           where make-sdxl and make-sd15 write: sdxl.safetensors or sd15.safetensors
+  --form file|folder  or the folder sdxl or sd15 in the diffusers layout; default: file
 
 Example: npm run bench -- mini-step --python .venv/bin/python
 
@@ -54,6 +55,7 @@ async function main(args: readonly string[]): Promise<void> {
     python: values.python,
     base: values.base,
     out: values.out,
+    form: readForm(values.form),
     machine: describeMachine(nameDevice(threads)),
   };
   const chosen = positionals.length === 0 ? claims.filter(({ onlyWhenNamed }) => !onlyWhenNamed) : positionals.map(findClaim);
@@ -71,6 +73,7 @@ function readArguments(args: readonly string[]) {
     warmup: text,
     base: text,
     out: text,
+    form: text,
   } as const;
   try {
     return parseArgs({ args: [...args], allowPositionals: true, options });
@@ -88,6 +91,11 @@ function readCount(name: string, text: string | undefined, fallback: number): nu
   const count = Number(text);
   if (Number.isInteger(count) && count >= 1) return count;
   throw new UserError(`--${name} is ${text}.`, { fix: "Give a whole number of at least 1.", exitCode: 2 });
+}
+
+function readForm(text: string | undefined): BenchOptions["form"] {
+  if (text === undefined || text === "file" || text === "folder") return text ?? "file";
+  throw new UserError(`--form is ${text}.`, { fix: "Give file or folder.", exitCode: 2 });
 }
 
 function findClaim(name: string): Claim {

@@ -1,6 +1,11 @@
 /** Base models of SDXL's and SD 1.5's full size with random weights: to measure and to compare with, where the published ones cannot be had. */
 import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { clipKeys, SD15_CLIP_PREFIX, SDXL_CLIP_PREFIX } from "../src/checkpoints/keys-clip.ts";
+import { openClipKeys } from "../src/checkpoints/keys-open-clip.ts";
+import { unetKeys } from "../src/checkpoints/keys-unet.ts";
+import { originalVaeKeys, VAE_PREFIX } from "../src/checkpoints/keys-vae.ts";
+import type { KeyMap } from "../src/checkpoints/locate-weights.ts";
 import { UserError } from "../src/errors.ts";
 import { sizeOf } from "../src/graph/graph.ts";
 import { parseClipTextConfig } from "../src/models/clip/config.ts";
@@ -20,16 +25,17 @@ const titles: Readonly<Record<FullSizeFamily, string>> = { sdxl: "SDXL", sd15: "
 export function makeFullSize(family: FullSizeFamily): Claim {
   return {
     name: `make-${family}`,
-    about: `writes a random base model of ${titles[family]}'s full size, float16, below --out; only when it is named`,
+    about: `writes a random base model of ${titles[family]}'s full size below --out; only when it is named`,
     onlyWhenNamed: true,
-    async run({ out }) {
+    async run({ out, form }) {
       if (out === undefined) {
         const fix = `npm run bench -- make-${family} --out .cache/full-size`;
         throw new UserError(`make-${family} needs --out with a folder for some gigabytes.`, { fix, exitCode: 2 });
       }
-      const folder = path.join(out, family);
-      const bytes = await writeFolder(folder, family);
-      return [`${titles[family]} with random weights`, row("folder", folder), row("size", formatMegabytes(bytes))];
+      const target = path.join(out, form === "folder" ? family : `${family}.safetensors`);
+      await mkdir(out, { recursive: true });
+      const bytes = await (form === "folder" ? writeFolder(target, family) : writeSingleFile(target, family));
+      return [`${titles[family]} with random weights, float16`, row(form, target), row("size", formatMegabytes(bytes))];
     },
   };
 }
@@ -52,8 +58,42 @@ async function writeFolder(folder: string, family: FullSizeFamily): Promise<numb
   return bytes;
 }
 
+/** All networks in one file, by the names of the original code. @returns bytes of weights */
+async function writeSingleFile(file: string, family: FullSizeFamily): Promise<number> {
+  const configs = fullSizeConfigs[family];
+  const keys: Readonly<Record<string, KeyMap>> = {
+    unet: unetKeys(parseUnetConfig(configs.unet)),
+    vae: originalVaeKeys(parseVaeConfig(configs.vae), VAE_PREFIX),
+    text_encoder: clipKeys(family === "sdxl" ? SDXL_CLIP_PREFIX : SD15_CLIP_PREFIX),
+    text_encoder_2: openClipKeys,
+  };
+  const components = await listComponents(configs);
+  const tensors = components.flatMap(([component, , specs]) =>
+    specs.flatMap((spec) => {
+      const { keys: names, part, isTransposed } = keys[component]?.(spec.name.slice(component.length + 1)) ?? { keys: [] };
+      const [name] = names;
+      if (name === undefined) throw new Error(`make-full-size: ${spec.name} has no name in a single file`);
+      // Query, key and value are thirds of one tensor: the first stands for all.
+      if (part && part[0] > 0) return [];
+      const tensor = randomTensor(spec, name);
+      return [{ ...tensor, shape: storedShape(tensor, part?.[1] ?? 1, isTransposed ?? false) }];
+    }),
+  );
+  await writeRandomTensors(file, tensors);
+  return tensors.reduce((sum, { shape }) => sum + 2 * sizeOf(shape), 0);
+}
+
+/** As it lies in a single file, where the VAE's attention has convolutions of 1 x 1. */
+function storedShape({ name, shape }: RandomTensor, parts: number, isTransposed: boolean): readonly number[] {
+  const [outputs = 1, ...inputs]: readonly number[] = isTransposed ? [...shape].reverse() : shape;
+  const isVaeAttention = name.startsWith(VAE_PREFIX) && name.includes(".attn_1.") && shape.length === 2;
+  return [outputs * parts, ...inputs, ...(isVaeAttention ? [1, 1] : [])];
+}
+
 /** Every network: its folder, its config.json and its weights. */
-async function listComponents(configs: FullSizeConfigs): Promise<readonly (readonly [string, object, readonly ParameterSpec[]])[]> {
+async function listComponents(
+  configs: FullSizeConfigs,
+): Promise<readonly (readonly [string, object, readonly ParameterSpec[]])[]> {
   const { bos_token_id, eos_token_id } = await readJson(path.join(mini, "text_encoder/config.json"));
   const encoders = Object.entries(configs.textEncoders).map(([name, config]) => {
     const json = { ...config, bos_token_id, eos_token_id, pad_token_id: eos_token_id };

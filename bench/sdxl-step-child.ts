@@ -5,7 +5,16 @@ import path from "node:path";
 import { normal } from "../src/diffusion/philox.ts";
 import { byteSizeOf, type Graph } from "../src/graph/graph.ts";
 import { countCost } from "../src/graph/cost.ts";
-import { describeDataset, type Engine, openBase, planTraining, readDataset, train, type TrainPlan, writePng } from "../src/index.ts";
+import {
+  describeDataset,
+  type Engine,
+  openBase,
+  planTraining,
+  readDataset,
+  train,
+  type TrainPlan,
+  writePng,
+} from "../src/index.ts";
 import { createOrtEngine } from "../src/engines/ort/engine.ts";
 import { type ExecutableTimes, rank, sidePx, type SdxlStepMeasurement } from "./sdxl-step.ts";
 
@@ -38,25 +47,30 @@ async function planRun(folder: string, basePath: string, steps: number): Promise
     await writeFile(path.join(data, `${i}.txt`), `picture ${i}`);
   }
   const base = await openBase(basePath);
-  return planTraining(describeDataset(await readDataset(data)), base, { engine: "ort" }, {
-    name: "sdxl-step",
-    type: "concept",
-    base: basePath,
-    runFolder: path.join(folder, "run"),
-    cacheFolder: path.join(folder, "cache"),
-    createdAt: "2026-01-01T00:00:00.000Z",
-    resolutionPx: sidePx,
-    rank,
-    targets: "attention",
-    batch: 1,
-    // One more than is taken, so that the run is stopped before it measures at its end.
-    steps: steps + 1,
-    checkpointEvery: steps + 1,
-    validateEvery: 0,
-    validationTimesteps: [500],
-    heldOutFraction: 0,
-    previewPrompts: [],
-  });
+  return planTraining(
+    describeDataset(await readDataset(data)),
+    base,
+    { engine: "ort" },
+    {
+      name: "sdxl-step",
+      type: "concept",
+      base: basePath,
+      runFolder: path.join(folder, "run"),
+      cacheFolder: path.join(folder, "cache"),
+      createdAt: "2026-01-01T00:00:00.000Z",
+      resolutionPx: sidePx,
+      rank,
+      targets: "attention",
+      batch: 1,
+      // One more than is taken, so that the run is stopped before it measures at its end.
+      steps: steps + 1,
+      checkpointEvery: steps + 1,
+      validateEvery: 0,
+      validationTimesteps: [500],
+      heldOutFraction: 0,
+      previewPrompts: [],
+    },
+  );
 }
 
 async function carryOut(plan: TrainPlan, createEngine: () => Promise<Engine>, steps: number) {

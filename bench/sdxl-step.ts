@@ -43,19 +43,24 @@ export const sdxlStep: Claim = {
   onlyWhenNamed: true,
   async run({ base, threads, steps, machine }) {
     if (base === undefined) {
-      const fix = "npm run bench -- make-sdxl --out .cache/full-size, then --base .cache/full-size/sdxl";
+      const fix = "npm run bench -- make-sdxl --out .cache/full-size, then --base .cache/full-size/sdxl.safetensors";
       throw new UserError("sdxl-step needs --base with a model of SDXL's size.", { fix, exitCode: 2 });
     }
     const child = path.join(import.meta.dirname, "sdxl-step-child.ts");
     const args = [...process.execArgv, child, path.resolve(base), String(threads), String(steps)];
     const { stdout } = await promisify(execFile)(process.execPath, args, { maxBuffer: 2 ** 26 });
     const measured = JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as SdxlStepMeasurement;
-    return [`LoRA steps on ${path.basename(base)}: ${sidePx} px, batch 1, rank ${rank}, attention`, ...machine, ...describe(measured)];
+    return [
+      `LoRA steps on ${path.basename(base)}: ${sidePx} px, batch 1, rank ${rank}, attention`,
+      ...machine,
+      ...describe(measured),
+    ];
   },
 };
 
 function describe(measured: SdxlStepMeasurement): readonly string[] {
-  const { layers, trainedParameters, openMs, loadMs, loadedBytes, executables, losses, stepMs, matmulFlopsPerSecond } = measured;
+  const { layers, trainedParameters, openMs, loadMs, loadedBytes, executables, losses, stepMs, matmulFlopsPerSecond } =
+    measured;
   const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
   const giga = (value: number): string => (value / 1e9).toFixed(2);
   const graphs = Object.entries(executables).map(([name, { compileMs, runMs }]) =>

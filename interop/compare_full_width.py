@@ -29,7 +29,7 @@ def main() -> None:
         predict_with_diffusers(base, options.size, options.half)
         return
     if not (base / "model_index.json").exists():
-        print(run(ROOT / "bench/main.ts", f"make-{options.family}", "--out", options.out))
+        print(run(ROOT / "bench/main.ts", f"make-{options.family}", "--form", "folder", "--out", options.out))
     with tempfile.TemporaryDirectory() as folder:
         case, ours = Path(folder) / "case.safetensors", Path(folder) / "ours.safetensors"
         own = [sys.executable, __file__, "--half", str(case), "--family", options.family]

@@ -65,7 +65,10 @@ async function encode(adapters: readonly AdapterSpec[]): Promise<Record<string, 
 
 try {
   const out: Record<string, NamedTensor> = {};
-  for (const [name, specs] of [["base", []], ["adapted", await loadAdapter()]] as const) {
+  for (const [name, specs] of [
+    ["base", []],
+    ["adapted", await loadAdapter()],
+  ] as const) {
     const outputs = {
       prediction: await predict(specs.filter(({ path }) => path.startsWith("unet."))),
       ...(await encode(specs.filter(({ path }) => path.startsWith("text_encoder")))),

@@ -10,7 +10,9 @@ export interface NamedTensor {
 /** Every tensor of a file, as float32. */
 export async function readAll(path: string): Promise<ReadonlyMap<string, NamedTensor>> {
   const file = await openSafetensors(path);
-  const entries = [...file.tensors.values()].map(async ({ name, shape }) => [name, { shape, data: await readTensor(file, name) }] as const);
+  const entries = [...file.tensors.values()].map(
+    async ({ name, shape }) => [name, { shape, data: await readTensor(file, name) }] as const,
+  );
   return new Map(await Promise.all(entries));
 }
 

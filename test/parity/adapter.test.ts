@@ -9,7 +9,17 @@ import { parseUnetConfig, type UnetConfig } from "../../src/models/unet/config.t
 import { listUnetParameters, unet } from "../../src/models/unet/model.ts";
 import { createParams } from "../../src/nn/params.ts";
 import { writeFixtureAdapter } from "./fixture-adapter.ts";
-import { createFedGraph, expectOutput, type Fixture, openFixture, readJson, readTensors, runOnce, tensorOf, type Tensors } from "./fixture.ts";
+import {
+  createFedGraph,
+  expectOutput,
+  type Fixture,
+  openFixture,
+  readJson,
+  readTensors,
+  runOnce,
+  tensorOf,
+  type Tensors,
+} from "./fixture.ts";
 
 interface AdapterCase {
   /** Of the file's tensors, without its metadata. */
@@ -51,7 +61,10 @@ describe.each(["sd15", "sdxl"] as const)("an adapter on the UNet of %s", (family
     const { modules } = await read();
     for (const { path: layer, down, up } of modules) {
       const names = adapterBufferNames({ path: layer });
-      await fixture.engine.allocate({ name: names.down, shape: down.shape, dtype: "float32" }, { kind: "data", data: down.data });
+      await fixture.engine.allocate(
+        { name: names.down, shape: down.shape, dtype: "float32" },
+        { kind: "data", data: down.data },
+      );
       await fixture.engine.allocate({ name: names.up, shape: up.shape, dtype: "float32" }, { kind: "data", data: up.data });
     }
     const { graph, feed } = createFedGraph(tensors);

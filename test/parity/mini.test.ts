@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { BaseModel } from "../../src/checkpoints/base.ts";
 import { buildTextEncoding } from "../../src/checkpoints/conditioning.ts";
-import { openBase } from "../../src/checkpoints/diffusers-folder.ts";
+import { openBase } from "../../src/checkpoints/open-base.ts";
 import { sdxlTimeIds } from "../../src/diffusion/conditioning.ts";
 import { normal } from "../../src/diffusion/philox.ts";
 import { createDenoiser, initialLatents, type Predictor, withGuidance } from "../../src/diffusion/samplers/denoiser.ts";
@@ -48,7 +48,14 @@ async function createPredictor(): Promise<Predictor> {
   const ids = base.textEncoders.map((_, i) => Int32Array.from(rows.flatMap((row) => [...(row[i] ?? [])])));
   const { textEmbeddings, pooled } = await encoder.run(textFeeds(base, ids));
   const px = base.nativeResolutionPx;
-  const size = { originalHeightPx: px, originalWidthPx: px, cropTopPx: 0, cropLeftPx: 0, targetHeightPx: px, targetWidthPx: px };
+  const size = {
+    originalHeightPx: px,
+    originalWidthPx: px,
+    cropTopPx: 0,
+    cropLeftPx: 0,
+    targetHeightPx: px,
+    targetWidthPx: px,
+  };
   const side = px / base.pixelsPerLatent;
   const shape = { batch: 2, height: side, width: side };
   const unet = await weights.compile(buildDenoiser(base, { shape, adapters: [], text: "embeddings" }), "unet");
