@@ -41,6 +41,9 @@ const clipL = {
   max_position_embeddings: 77,
   layer_norm_eps: 1e-5,
   vocab_size: 49408,
+  bos_token_id: 49406,
+  eos_token_id: 49407,
+  pad_token_id: 49407,
 };
 
 const openClipG = {
@@ -65,12 +68,16 @@ const scheduler = {
   timestep_spacing: "leading",
 };
 
+interface TextEncoderJson {
+  readonly architectures: readonly string[];
+}
+
 export interface FullSizeConfigs {
   readonly pipeline: string;
   readonly unet: object;
   readonly vae: object;
   /** By the name of the component's folder. */
-  readonly textEncoders: Readonly<Partial<Record<"text_encoder" | "text_encoder_2", object>>>;
+  readonly textEncoders: Readonly<Partial<Record<"text_encoder" | "text_encoder_2", TextEncoderJson>>>;
   readonly scheduler: object;
 }
 

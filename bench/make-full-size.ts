@@ -1,6 +1,7 @@
 /** Base models of SDXL's and SD 1.5's full size with random weights: to measure and to compare with, where the published ones cannot be had. */
-import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
+import { readClipVocabulary } from "../src/checkpoints/clip-vocabulary.ts";
 import { clipKeys, SD15_CLIP_PREFIX, SDXL_CLIP_PREFIX } from "../src/checkpoints/keys-clip.ts";
 import { openClipKeys } from "../src/checkpoints/keys-open-clip.ts";
 import { unetKeys } from "../src/checkpoints/keys-unet.ts";
@@ -44,14 +45,14 @@ export function makeFullSize(family: FullSizeFamily): Claim {
 async function writeFolder(folder: string, family: FullSizeFamily): Promise<number> {
   const configs = fullSizeConfigs[family];
   let bytes = 0;
-  for (const [component, json, specs] of await listComponents(configs)) {
+  for (const [component, json, specs] of listComponents(configs)) {
     await writeJson(folder, `${component}/config.json`, json);
     const stem = component.startsWith("text_encoder") ? "model" : "diffusion_pytorch_model";
     const tensors = specs.map((spec) => randomTensor(spec, spec.name.slice(component.length + 1)));
     await writeRandomTensors(path.join(folder, component, `${stem}.safetensors`), tensors);
     bytes += tensors.reduce((sum, { shape }) => sum + 2 * sizeOf(shape), 0);
   }
-  for (const name of Object.keys(configs.textEncoders)) await copyTokenizer(folder, name.replace("text_encoder", "tokenizer"));
+  for (const name of Object.keys(configs.textEncoders)) await writeTokenizer(folder, name.replace("text_encoder", "tokenizer"));
   await writeJson(folder, "scheduler/scheduler_config.json", configs.scheduler);
   // Last, because it is what makes a folder a base model.
   await writeJson(folder, "model_index.json", modelIndex(configs));
@@ -67,7 +68,7 @@ async function writeSingleFile(file: string, family: FullSizeFamily): Promise<nu
     text_encoder: clipKeys(family === "sdxl" ? SDXL_CLIP_PREFIX : SD15_CLIP_PREFIX),
     text_encoder_2: openClipKeys,
   };
-  const components = await listComponents(configs);
+  const components = listComponents(configs);
   const tensors = components.flatMap(([component, , specs]) =>
     specs.flatMap((spec) => {
       const { keys: names, part, isTransposed } = keys[component]?.(spec.name.slice(component.length + 1)) ?? { keys: [] };
@@ -91,14 +92,10 @@ function storedShape({ name, shape }: RandomTensor, parts: number, isTransposed:
 }
 
 /** Every network: its folder, its config.json and its weights. */
-async function listComponents(
-  configs: FullSizeConfigs,
-): Promise<readonly (readonly [string, object, readonly ParameterSpec[]])[]> {
-  const { bos_token_id, eos_token_id } = await readJson(path.join(mini, "text_encoder/config.json"));
-  const encoders = Object.entries(configs.textEncoders).map(([name, config]) => {
-    const json = { ...config, bos_token_id, eos_token_id, pad_token_id: eos_token_id };
-    return [name, json, listClipTextParameters(parseClipTextConfig(json), name)] as const;
-  });
+function listComponents(configs: FullSizeConfigs): readonly (readonly [string, object, readonly ParameterSpec[]])[] {
+  const encoders = Object.entries(configs.textEncoders).map(
+    ([name, config]) => [name, config, listClipTextParameters(parseClipTextConfig(config), name)] as const,
+  );
   return [
     ["unet", configs.unet, listUnetParameters(parseUnetConfig(configs.unet))],
     ["vae", configs.vae, listVaeParameters(parseVaeConfig(configs.vae))],
@@ -117,20 +114,16 @@ export function randomTensor({ name, shape }: ParameterSpec, key: string): Rando
   return { name: key, shape, mean: 0, deviation: shape.length === 1 ? 0.05 : 1 / Math.sqrt(inputs) };
 }
 
-const mini = path.join(import.meta.dirname, "../models/mini");
-
-/** CLIP's own vocabulary is no part of this project: the words of mini, in as many places as CLIP has. */
-async function copyTokenizer(folder: string, name: string): Promise<void> {
-  await mkdir(path.join(folder, name), { recursive: true });
-  for (const file of ["vocab.json", "merges.txt", "special_tokens_map.json"])
-    await copyFile(path.join(mini, name, file), path.join(folder, name, file));
-  const config = await readJson(path.join(mini, name, "tokenizer_config.json"));
-  await writeJson(folder, `${name}/tokenizer_config.json`, { ...config, model_max_length: 77 });
+async function writeTokenizer(folder: string, name: string): Promise<void> {
+  const { vocab, merges } = await readClipVocabulary();
+  await writeJson(folder, `${name}/vocab.json`, vocab);
+  await writeFile(path.join(folder, name, "merges.txt"), `#version: 0.2\n${merges}`);
+  await writeJson(folder, `${name}/tokenizer_config.json`, { model_max_length: 77, tokenizer_class: "CLIPTokenizer" });
 }
 
 function modelIndex({ pipeline, textEncoders }: FullSizeConfigs): object {
-  const encoders = Object.entries(textEncoders).flatMap(([name, config]) => [
-    [name, ["transformers", (config as { architectures: string[] }).architectures[0]]],
+  const encoders = Object.entries(textEncoders).flatMap(([name, { architectures }]): [string, readonly string[]][] => [
+    [name, ["transformers", ...architectures]],
     [name.replace("text_encoder", "tokenizer"), ["transformers", "CLIPTokenizer"]],
   ]);
   return {
@@ -140,10 +133,6 @@ function modelIndex({ pipeline, textEncoders }: FullSizeConfigs): object {
     vae: ["diffusers", "AutoencoderKL"],
     ...Object.fromEntries(encoders),
   };
-}
-
-async function readJson(file: string): Promise<Record<string, unknown>> {
-  return JSON.parse(await readFile(file, "utf8")) as Record<string, unknown>;
 }
 
 async function writeJson(folder: string, name: string, json: object): Promise<void> {

@@ -92,7 +92,7 @@ def save_random_base(folder: Path, family: str) -> Path:
 
 def load_base(folder: Path) -> DiffusionPipeline:
     """The whole pipeline, in float32, with nothing of it trained."""
-    pipeline = DiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    pipeline = DiffusionPipeline.from_pretrained(folder, local_files_only=True).to(torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     for network in networks(pipeline).values():
         network.requires_grad_(False)
