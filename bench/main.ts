@@ -6,6 +6,7 @@ import { type BenchOptions, type Claim, describeMachine } from "./claim.ts";
 import { speedClaim } from "./speed.ts";
 import { heldOut } from "./held-out.ts";
 import { makeFullSize } from "./make-full-size.ts";
+import { sdxlMemory } from "./sdxl-memory.ts";
 import { sdxlStep } from "./sdxl-step.ts";
 import { steady } from "./steady.ts";
 import { workloads } from "./workloads.ts";
@@ -17,6 +18,7 @@ const claims: readonly Claim[] = [
   makeFullSize("sdxl"),
   makeFullSize("sd15"),
   sdxlStep,
+  sdxlMemory,
 ];
 
 const help = `Measures what Gesso claims of speed and memory, on this machine. Keep it idle meanwhile.
