@@ -48,7 +48,10 @@ export const sdxlStep: Claim = {
     }
     const child = path.join(import.meta.dirname, "sdxl-step-child.ts");
     const args = [...process.execArgv, child, path.resolve(base), String(threads), String(steps)];
-    const { stdout } = await promisify(execFile)(process.execPath, args, { maxBuffer: 2 ** 26 });
+    const running = promisify(execFile)(process.execPath, args, { maxBuffer: 2 ** 26 });
+    // It takes minutes: what the run tells is shown as it comes.
+    running.child.stderr?.pipe(process.stderr);
+    const { stdout } = await running;
     const measured = JSON.parse(stdout.trim().split("\n").at(-1) ?? "") as SdxlStepMeasurement;
     return [
       `LoRA steps on ${path.basename(base)}: ${sidePx} px, batch 1, rank ${rank}, attention`,

@@ -140,7 +140,7 @@ const sigmasOf: { readonly [K in SamplerName]: (schedule: NoiseSchedule, steps: 
 
 /**
  * Whether the network is asked at the nearest whole timestep, as it was trained, for noise levels that lie between two: as diffusers
- * has it for each sampler. Without this, pictures of DPM++ 2M differ from its own by up to a few percent in places.
+ * has it for each sampler. Without this, 8 x 8 blocks of a picture of `mini` by DPM++ 2M were up to 2.4 of 255 from its own.
  */
 const asksWholeTimesteps: { readonly [K in SamplerName]: boolean } = { euler: false, euler_a: false, dpmpp_2m: true };
 
