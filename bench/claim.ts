@@ -13,6 +13,12 @@ export interface BenchOptions {
   readonly warmup: number;
   /** A Python interpreter with torch, diffusers and peft. */
   readonly python: string | undefined;
+  /** A base model to measure with. */
+  readonly base: string | undefined;
+  /** The folder for what is made. */
+  readonly out: string | undefined;
+  /** A base model as one file, or in the diffusers layout. */
+  readonly form: "file" | "folder";
   /** Lines about the machine, as `describeMachine` found it before the first measurement. */
   readonly machine: readonly string[];
 }
@@ -21,6 +27,8 @@ export interface BenchOptions {
 export interface Claim {
   readonly name: string;
   readonly about: string;
+  /** Left out when all claims are measured: it needs files or memory that most machines lack. */
+  readonly onlyWhenNamed?: boolean;
   run(options: BenchOptions): Promise<readonly string[]>;
 }
 

@@ -6,14 +6,27 @@ import { type BenchOptions, type Claim, describeMachine } from "./claim.ts";
 import { speedClaim } from "./speed.ts";
 import { grid } from "./grid.ts";
 import { heldOut } from "./held-out.ts";
+import { makeFullSize } from "./make-full-size.ts";
+import { sdxlMemory } from "./sdxl-memory.ts";
+import { sdxlStep } from "./sdxl-step.ts";
 import { steady } from "./steady.ts";
 import { workloads } from "./workloads.ts";
 
-const claims: readonly Claim[] = [...workloads.map(speedClaim), steady, heldOut, grid];
+const claims: readonly Claim[] = [
+  ...workloads.map(speedClaim),
+  steady,
+  heldOut,
+  grid,
+  makeFullSize("sdxl"),
+  makeFullSize("sd15"),
+  sdxlStep,
+  sdxlMemory,
+];
 
 const help = `Measures what Gesso claims of speed and memory, on this machine. Keep it idle meanwhile.
 
 Usage: npm run bench -- [NAME...] [--python PATH] [--threads N] [--rounds N] [--steps N] [--warmup N]
+                            [--base MODEL] [--out DIR] [--form file|folder]
 
 ${claims.map(({ name, about }) => `  ${name.padEnd(18)}  ${about}`).join("\n")}
 
@@ -22,6 +35,9 @@ ${claims.map(({ name, about }) => `  ${name.padEnd(18)}  ${about}`).join("\n")}
   --rounds N          turns that each side gets; default 5
   --steps N           steps with the clock on in each turn; default 3
   --warmup N          steps before them in each turn; default 1
+  --base MODEL        the base model of sdxl-step: a single file, or a folder in the diffusers layout
+  --out DIR           where make-sdxl and make-sd15 write: sdxl.safetensors or sd15.safetensors
+  --form file|folder  or the folder sdxl or sd15 in the diffusers layout; default: file
 
 Example: npm run bench -- mini-step --python .venv/bin/python
 
@@ -41,9 +57,12 @@ async function main(args: readonly string[]): Promise<void> {
     steps: readCount("steps", values.steps, 3),
     warmup: readCount("warmup", values.warmup, 1),
     python: values.python,
+    base: values.base,
+    out: values.out,
+    form: readForm(values.form),
     machine: describeMachine(nameDevice(threads)),
   };
-  const chosen = positionals.length === 0 ? claims : positionals.map(findClaim);
+  const chosen = positionals.length === 0 ? claims.filter(({ onlyWhenNamed }) => !onlyWhenNamed) : positionals.map(findClaim);
   for (const claim of chosen) console.log(`${(await claim.run(options)).join("\n")}\n`);
 }
 
@@ -56,6 +75,9 @@ function readArguments(args: readonly string[]) {
     rounds: text,
     steps: text,
     warmup: text,
+    base: text,
+    out: text,
+    form: text,
   } as const;
   try {
     return parseArgs({ args: [...args], allowPositionals: true, options });
@@ -73,6 +95,11 @@ function readCount(name: string, text: string | undefined, fallback: number): nu
   const count = Number(text);
   if (Number.isInteger(count) && count >= 1) return count;
   throw new UserError(`--${name} is ${text}.`, { fix: "Give a whole number of at least 1.", exitCode: 2 });
+}
+
+function readForm(text: string | undefined): BenchOptions["form"] {
+  if (text === undefined || text === "file" || text === "folder") return text ?? "file";
+  throw new UserError(`--form is ${text}.`, { fix: "Give file or folder.", exitCode: 2 });
 }
 
 function findClaim(name: string): Claim {

@@ -14,10 +14,12 @@ import diffusers
 import torch
 
 from fixtures.adamw import make_adamw
+from fixtures.adapter import make_adapter
 from fixtures.adapter_kinds import make_adapter_kinds
 from fixtures.clip import make_clip_g, make_clip_l
 from fixtures.files import Fixture, worst_difference, write
 from fixtures.long_captions import make_long_captions
+from fixtures.mini import make_mini
 from fixtures.samplers import make_samplers
 from fixtures.single_file import make_single_file, make_zero_snr
 from fixtures.tokenizer import make_tokenizer
@@ -33,6 +35,9 @@ FIXTURES: dict[str, Callable[[], Fixture]] = {
     "clip-g": make_clip_g,
     "long-captions": make_long_captions,
     "adapter-kinds": make_adapter_kinds,
+    "adapter-sd15": lambda: make_adapter("sd15"),
+    "adapter-sdxl": lambda: make_adapter("sdxl"),
+    "mini": make_mini,
     "adamw": make_adamw,
     "samplers": make_samplers,
     "tokenizer": make_tokenizer,

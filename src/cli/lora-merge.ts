@@ -4,7 +4,7 @@ import { UserError } from "../errors.ts";
 import { type AdapterSource, mergeAdapters, mergeIntoBase, openBase, parseRankChoice } from "../index.ts";
 import { defineCommand, type Terminal } from "./command.ts";
 import { describeParts, outputOptions, parseDType, prepareOutput, printReport, showProgress, wrongUse } from "./lora-output.ts";
-import { parseLora } from "./sample.ts";
+import { parseLora } from "./grid.ts";
 
 export const loraMergeCommand = defineCommand({
   name: "lora merge",

@@ -132,7 +132,7 @@ async function denoise(
     watch.signal?.throwIfAborted();
     const { prediction } = await unet.run({
       noisyLatents: join(texts.map(() => scaled)),
-      timesteps: Float32Array.from(texts, () => timestep),
+      timesteps: Float32Array.from(texts, () => (asksWholeTimesteps[sampler] ? Math.round(timestep) : timestep)),
       textEmbeddings: join(texts.map(({ textEmbeddings }) => textEmbeddings)),
       ...(texts[0]?.pooled
         ? { pooled: join(texts.flatMap(({ pooled }) => pooled ?? [])), timeIds: join(texts.map(() => sdxlTimeIds(size))) }
@@ -165,6 +165,12 @@ const sigmasOf: { readonly [K in SamplerName]: (schedule: NoiseSchedule, steps: 
   euler_a: modelSigmas,
   dpmpp_2m: karrasSigmas,
 };
+
+/**
+ * Whether the network is asked at the nearest whole timestep, as it was trained, for noise levels that lie between two: as diffusers
+ * has it for each sampler. Without this, 8 x 8 blocks of a picture of `mini` by DPM++ 2M were up to 2.4 of 255 from its own.
+ */
+const asksWholeTimesteps: { readonly [K in SamplerName]: boolean } = { euler: false, euler_a: false, dpmpp_2m: true };
 
 /** The graph is the same at every strength. */
 function fed(adapters: readonly AdapterSpec[]): readonly AdapterSpec[] {

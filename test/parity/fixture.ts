@@ -36,7 +36,8 @@ function folderOf(name: string): string {
   return path.join(import.meta.dirname, "fixtures", name);
 }
 
-async function readJson(name: string, file: string): Promise<unknown> {
+/** A JSON file of a fixture's folder. */
+export async function readJson(name: string, file: string): Promise<unknown> {
   return JSON.parse(await readFile(path.join(folderOf(name), file), "utf8")) as unknown;
 }
 
