@@ -1,0 +1,23 @@
+/** Which Python the tests of the torch engine run on; without one they are skipped, and say so. */
+import { describe } from "vitest";
+import type { FloatDType } from "../../src/graph/graph.ts";
+import { createTorchEngine, type TorchEngine } from "../../src/engines/torch/engine.ts";
+
+/** Set by `npm run test:torch`, or by hand. */
+export const python = process.env.GESSO_TORCH_PYTHON;
+
+const reason = "skipped: GESSO_TORCH_PYTHON names no Python with torch; npm run test:torch looks for one";
+
+/** Loading PyTorch takes seconds, the first time many. */
+export const startMs = 120_000;
+
+/** A group of tests that need PyTorch. */
+export function describeTorch(name: string, tests: () => void): void {
+  if (python === undefined) describe.skip(`${name} (${reason})`, tests);
+  else describe(name, tests);
+}
+
+/** An engine on the processor, with one thread. */
+export function openTorch(precision: FloatDType = "float32", device = "cpu"): Promise<TorchEngine> {
+  return createTorchEngine({ python: python ?? "python3", precision, device, threads: 1 });
+}
