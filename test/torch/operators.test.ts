@@ -9,7 +9,7 @@ import { type Graph, sizeOf, type Value } from "../../src/graph/graph.ts";
 import type { OpName } from "../../src/graph/ops.ts";
 import { buildExample, createRandom, type Example, exampleFeeds, operatorExamples } from "../operator-examples.ts";
 import { evaluate } from "../reference.ts";
-import { describeTorch, openTorch, startMs } from "./python.ts";
+import { describeTorch, openTorch } from "./python.ts";
 
 const rows = (Object.keys(operatorExamples) as OpName[]).flatMap((op) =>
   (operatorExamples[op] as readonly Example[]).map((example) => ({ op, title: example.title, example })),
@@ -46,7 +46,7 @@ describeTorch("on PyTorch", () => {
   let ort: Engine;
   beforeAll(async () => {
     [torch, ort] = await Promise.all([openTorch(), createOrtEngine({ threads: 1 })]);
-  }, startMs);
+  });
   afterAll(async () => {
     await torch.dispose();
     await ort.dispose();

@@ -8,9 +8,6 @@ export const python = process.env.GESSO_TORCH_PYTHON;
 
 const reason = "skipped: GESSO_TORCH_PYTHON names no Python with torch; npm run test:torch looks for one";
 
-/** Loading PyTorch takes seconds, the first time many. */
-export const startMs = 120_000;
-
 /** A group of tests that need PyTorch. */
 export function describeTorch(name: string, tests: () => void): void {
   if (python === undefined) describe.skip(`${name} (${reason})`, tests);
