@@ -2,9 +2,10 @@
 import { mkdir, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { UserError } from "../errors.ts";
-import { type BaseModel, openBase, sample, samplerNames, writePng } from "../index.ts";
+import { type BaseModel, chooseEngine, createChosenEngine, openBase, sample, samplerNames, writePng } from "../index.ts";
 import { defineCommand } from "./command.ts";
 import { formatDuration } from "./format.ts";
+import { engineOptions, readEngine } from "./train-options.ts";
 
 export const sampleCommand = defineCommand({
   name: "sample",
@@ -34,6 +35,7 @@ export const sampleCommand = defineCommand({
     width: { kind: "integer", value: "PX", about: "Width.", default: "the base's own", min: 8 },
     height: { kind: "integer", value: "PX", about: "Height.", default: "the base's own", min: 8 },
     out: { kind: "text", value: "FILE.png", about: "Where the picture goes. Required." },
+    ...engineOptions,
   },
   examples: [
     'gesso sample --base mini --prompt "a red apple" --out apple.png',
@@ -46,10 +48,12 @@ export const sampleCommand = defineCommand({
     const adapters = (options.lora ?? []).map(parseLora);
     await checkOutput(out);
     const base = await openBase(options.base ?? "mini");
+    const engine = await chooseEngine(readEngine(options), process.env);
     const startedAt = performance.now();
     terminal.status("drawing");
     const [picture] = await sample({
       base,
+      createEngine: () => createChosenEngine(engine),
       adapters,
       prompts: [prompt],
       negativePrompt: options.negative ?? "",

@@ -13,7 +13,7 @@ import { requireFloats } from "./encode.ts";
 import { createEngineState, type EngineState } from "./engine-state.ts";
 import { createExecutables } from "./executables.ts";
 import { rateFactor } from "./learning-rate.ts";
-import { buildApplyStep, type OptimizerSettings, type Parameter, type ParameterGroup } from "./optimize.ts";
+import { buildApplyStep, float16LossScale, type GradientOptions, type OptimizerSettings, type Parameter, type ParameterGroup } from "./optimize.ts";
 import type { WeightStore } from "./weights.ts";
 
 /** An adapter's two matrices before a run. */
@@ -94,13 +94,14 @@ export function createNetwork(options: NetworkOptions): Network {
 
 /** The compiled graphs of a run, each for its size of latents. */
 function createSteps(
-  { base, weights, settings, masked }: NetworkOptions,
+  { base, engine, weights, settings, masked }: NetworkOptions,
   adapters: readonly AdapterSpec[],
   groups: readonly ParameterGroup[],
 ) {
   const { batch, accumulation } = settings;
   const optimizer = optimizerSettings(settings);
   const executables = createExecutables(weights);
+  const gradients: GradientOptions = engine.precision === "float16" ? { lossScale: float16LossScale } : {};
   const text = trainedTextEncoders(base, settings).length > 0 ? "tokens" : "embeddings";
   const lossOptions = (shape: DenoiserShape): LossOptions => ({ shape, adapters, masked, text });
   const nameOf = ({ height, width }: LatentSize): string => `step ${width}x${height} x${batch}`;
@@ -110,7 +111,9 @@ function createSteps(
     step: (size: LatentSize): Promise<Executable> =>
       executables.get(nameOf(size), () => {
         const own = lossOptions({ batch, ...size });
-        return accumulation === 1 ? buildStep(base, own, groups, optimizer) : buildMicrostep(base, own, groups, accumulation);
+        return accumulation === 1
+          ? buildStep(base, own, groups, optimizer, gradients)
+          : buildMicrostep(base, own, groups, accumulation, gradients);
       }),
     apply: (): Promise<Executable> => executables.get("apply", () => buildApplyStep(groups, optimizer)),
     losses: (shape: DenoiserShape): Promise<Executable> =>

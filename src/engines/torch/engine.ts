@@ -38,7 +38,7 @@ export interface TorchEngine extends Engine {
 /**
  * Starts a worker. It ends with `dispose`, and when this program does, however that comes about.
  *
- * Gradients are all summed up before the optimizer's steps (graph/optimize), which is where several processes would add theirs.
+ * Gradients are all summed up before the optimizer's steps (trainer/optimize.ts), which is where several processes would add theirs.
  *
  * @throws UserError when Python, PyTorch or the device cannot be used, with what to do about it
  * @example
