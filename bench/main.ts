@@ -6,9 +6,10 @@ import { type BenchOptions, type Claim, describeMachine } from "./claim.ts";
 import { speedClaim } from "./speed.ts";
 import { heldOut } from "./held-out.ts";
 import { steady } from "./steady.ts";
+import { torchStep } from "./torch-step.ts";
 import { workloads } from "./workloads.ts";
 
-const claims: readonly Claim[] = [...workloads.map(speedClaim), steady, heldOut];
+const claims: readonly Claim[] = [...workloads.map(speedClaim), torchStep, steady, heldOut];
 
 const help = `Measures what Gesso claims of speed and memory, on this machine. Keep it idle meanwhile.
 

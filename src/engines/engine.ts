@@ -83,5 +83,7 @@ export interface Engine {
    */
   compile(graph: Graph, options: CompileOptions): Promise<Executable>;
   memory(): Promise<EngineMemory>;
+  /** What it did otherwise than asked since the last time it was asked, for the user to read; nothing where it is absent. */
+  takeNotes?(): readonly string[];
   dispose(): Promise<void>;
 }

@@ -5,7 +5,7 @@ import { describeTorch, openTorch, python } from "./python.ts";
 if (python === undefined) {
   describeTorch("parity", () => undefined);
 } else {
-  useEngine(openTorch);
+  useEngine(() => openTorch());
   await import("../parity/unet.test.ts");
   await import("../parity/clip.test.ts");
   await import("../parity/vae.test.ts");

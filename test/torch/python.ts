@@ -1,7 +1,7 @@
 /** Which Python the tests of the torch engine run on; without one they are skipped, and say so. */
 import { describe } from "vitest";
 import type { FloatDType } from "../../src/graph/graph.ts";
-import { createTorchEngine, type TorchEngine } from "../../src/engines/torch/engine.ts";
+import { createTorchEngine, type TorchEngine, type TorchOptions } from "../../src/engines/torch/engine.ts";
 
 /** Set by `npm run test:torch`, or by hand. */
 export const python = process.env.GESSO_TORCH_PYTHON;
@@ -14,7 +14,10 @@ export function describeTorch(name: string, tests: () => void): void {
   else describe(name, tests);
 }
 
-/** An engine on the processor, with one thread. */
-export function openTorch(precision: FloatDType = "float32", device = "cpu"): Promise<TorchEngine> {
-  return createTorchEngine({ python: python ?? "python3", precision, device, threads: 1 });
+/** Where these tests compute: the processor, unless GESSO_TORCH_DEVICE says "cuda" or "mps". */
+export const device = process.env.GESSO_TORCH_DEVICE ?? "cpu";
+
+/** An engine with one thread. */
+export function openTorch(precision: FloatDType = "float32", more: Partial<TorchOptions> = {}): Promise<TorchEngine> {
+  return createTorchEngine({ python: python ?? "python3", precision, device, threads: 1, ...more });
 }

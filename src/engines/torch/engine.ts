@@ -29,8 +29,6 @@ export interface TorchOptions extends Partial<StartOptions> {
 export interface TorchEngine extends Engine {
   /** What was found, PyTorch's version among it. */
   readonly device: DeviceInfo;
-  /** What was done otherwise than asked, e.g. a step that could not be recorded as a CUDA graph. */
-  readonly notes: readonly string[];
   /** Measures the rates in `profile`, which are 0 until then. */
   measureProfile(): Promise<DeviceProfile>;
 }
@@ -64,7 +62,7 @@ class WorkerEngine implements TorchEngine {
   readonly composites: ReadonlySet<Composite> = new Set(Object.keys(decomposeRules) as Composite[]);
   readonly precision: FloatDType;
   readonly device: DeviceInfo;
-  readonly notes: string[] = [];
+  readonly #notes: string[] = [];
   readonly #worker: WorkerProcess;
   readonly #specs = new Map<string, BufferSpec>();
   #profile: DeviceProfile;
@@ -136,7 +134,7 @@ class WorkerEngine implements TorchEngine {
     const { program, constants } = serialize(graph, name);
     const id = this.#executables++;
     const worker = this.#worker;
-    const notes = this.notes;
+    const notes = this.#notes;
     await worker.call("compile", { id, program }, constants);
     let isDisposed = false;
     return {
@@ -161,6 +159,10 @@ class WorkerEngine implements TorchEngine {
 
   async memory(): Promise<EngineMemory> {
     return (await this.#worker.call("memory", null)).result;
+  }
+
+  takeNotes(): readonly string[] {
+    return this.#notes.splice(0);
   }
 
   dispose(): Promise<void> {

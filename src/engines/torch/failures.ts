@@ -3,7 +3,7 @@ import { UserError } from "../../errors.ts";
 import type { Failure, FailureKind } from "./messages.ts";
 
 /** The oldest PyTorch that the worker is written for. */
-const oldestTorch = "2.4";
+const oldestTorch = "2.5";
 const useCpu = "or leave --engine out: Gesso then uses what it finds";
 
 type Explain = (message: string, python: string) => { readonly message: string; readonly fix: string };

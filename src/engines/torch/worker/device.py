@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-OLDEST_TORCH = (2, 4)
+OLDEST_TORCH = (2, 5)
 
 
 class DeviceProblem(Exception):
@@ -83,7 +83,8 @@ def describe(device: torch.device) -> dict[str, Any]:
     }
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
-        if not torch.cuda.is_bf16_supported(including_emulation=False):
+        # Older cards have it by emulation only, which is slower than float32.
+        if torch.version.hip is None and properties.major < 8:
             info["dtypes"].remove("bfloat16")
         return {**info, "name": properties.name, "memoryBytes": properties.total_memory}
     if device.type == "mps":

@@ -120,10 +120,15 @@ class EagerRunner:
         self.program, self.device = program, device
         self.calculate = program.calculate
 
+    def prepare(self, inputs: list[Tensor]) -> None:
+        """What has to be done before the first run."""
+
     def run(self, feeds: dict[str, Tensor], buffers: dict[str, Tensor]) -> dict[str, Tensor]:
         program = self.program
         there = {name: feed.to(self.device) for name, feed in feeds.items()}
-        results = self.calculate(program.inputs(there, buffers))
+        inputs = program.inputs(there, buffers)
+        self.prepare(inputs)
+        results = self.calculate(inputs)
         fetched = {name: to_host(results[i]) for name, i in program.fetches.items()}
         program.apply(results, buffers)
         return fetched
@@ -132,15 +137,13 @@ class EagerRunner:
 class CompiledRunner(EagerRunner):
     """The program as PyTorch's compiler makes it: traced once to its kernels' level, gradients included, and fused."""
 
-    def run(self, feeds: dict[str, Tensor], buffers: dict[str, Tensor]) -> dict[str, Tensor]:
-        if self.calculate == self.program.calculate:
-            from torch.fx.experimental.proxy_tensor import make_fx
+    def prepare(self, inputs: list[Tensor]) -> None:
+        if self.calculate != self.program.calculate:
+            return
+        from torch.fx.experimental.proxy_tensor import make_fx
 
-            there = {name: feed.to(self.device) for name, feed in feeds.items()}
-            inputs = self.program.inputs(there, buffers)
-            traced = make_fx(self.program.calculate, tracing_mode="fake", _allow_non_fake_inputs=True)(inputs)
-            self.calculate = torch.compile(traced, dynamic=False)
-        return super().run(feeds, buffers)
+        traced = make_fx(self.program.calculate, tracing_mode="fake", _allow_non_fake_inputs=True)(inputs)
+        self.calculate = torch.compile(traced, dynamic=False)
 
 
 class CapturedRunner:
@@ -166,16 +169,20 @@ class CapturedRunner:
         return {name: value.clone() for name, value in self.host_fetches.items()}
 
     def record(self, feeds: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
-        program, calculate = self.program, self.inner.calculate
+        program = self.program
         self.host_feeds = {name: torch.empty_like(feed, pin_memory=True) for name, feed in feeds.items()}
         self.feeds = {name: feed.to(self.device) for name, feed in feeds.items()}
         inputs = program.inputs(self.feeds, buffers)
+        self.inner.prepare(inputs)
+        calculate = self.inner.calculate
         side = torch.cuda.Stream(self.device)
         side.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(side):
             program.rehearse(calculate(inputs), buffers)
         torch.cuda.current_stream(self.device).wait_stream(side)
         torch.cuda.synchronize(self.device)
+        # What the rehearsal took was its stream's; the recording takes its own.
+        torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self.pool):
             results = calculate(inputs)
