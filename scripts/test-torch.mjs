@@ -24,7 +24,9 @@ const python = findPython();
 if (args.includes("--help")) {
   console.log(help);
 } else if (python === undefined) {
-  console.error("No Python with PyTorch was found.\nFix: set GESSO_TORCH_PYTHON to one, or make .venv and install torch and numpy there.");
+  console.error(
+    "No Python with PyTorch was found.\nFix: set GESSO_TORCH_PYTHON to one, or make .venv and install torch and numpy there.",
+  );
   process.exitCode = 1;
 } else {
   const vitest = path.join("node_modules", "vitest", "vitest.mjs");

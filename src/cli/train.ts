@@ -33,12 +33,7 @@ export const trainCommand = defineCommand({
 
 async function startRun(dataset: string, options: TrainOptions, terminal: Terminal): Promise<number> {
   const base = await openBase(options.base ?? "mini");
-  const { plan, summary } = await planRun(
-    dataset,
-    base,
-    await readChoices(dataset, base, options),
-    readEngine(options),
-  );
+  const { plan, summary } = await planRun(dataset, base, await readChoices(dataset, base, options), readEngine(options));
   const isJson = options.json === true;
   if (!isJson) terminal.out(`${describePlan(plan, summary, terminal.columns)}\n`);
   return followRun(train(plan, { signal: terminal.signal }), terminal, { isJson, told: toldOnPage(plan, summary) });
@@ -91,5 +86,7 @@ async function resume(folder: string, dataset: string | undefined, options: Trai
       },
     );
   }
-  return followRun(resumeTraining(folder, { signal: terminal.signal, python: options.python }), terminal, { isJson: options.json === true });
+  return followRun(resumeTraining(folder, { signal: terminal.signal, python: options.python }), terminal, {
+    isJson: options.json === true,
+  });
 }

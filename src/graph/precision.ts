@@ -149,8 +149,7 @@ class Casts {
     const known = this.#made.get(value)?.get(dtype);
     if (known) return known;
     const { node, graph } = value;
-    const made =
-      node.op === "Constant" ? constant(graph, node.attrs.data, node.attrs.shape, dtype) : cast(value, dtype);
+    const made = node.op === "Constant" ? constant(graph, node.attrs.data, node.attrs.shape, dtype) : cast(value, dtype);
     const byType = this.#made.get(value) ?? new Map<DType, Value>();
     this.#made.set(value, byType.set(dtype, made));
     return made;

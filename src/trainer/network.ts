@@ -13,7 +13,14 @@ import { requireFloats } from "./encode.ts";
 import { createEngineState, type EngineState } from "./engine-state.ts";
 import { createExecutables } from "./executables.ts";
 import { rateFactor } from "./learning-rate.ts";
-import { buildApplyStep, float16LossScale, type GradientOptions, type OptimizerSettings, type Parameter, type ParameterGroup } from "./optimize.ts";
+import {
+  buildApplyStep,
+  float16LossScale,
+  type GradientOptions,
+  type OptimizerSettings,
+  type Parameter,
+  type ParameterGroup,
+} from "./optimize.ts";
 import type { WeightStore } from "./weights.ts";
 
 /** An adapter's two matrices before a run. */

@@ -19,8 +19,7 @@ export function createWeightStore(engine: Engine, base: Pick<BaseModel, "weights
     if (engine.precision === "float32") return graph;
     // What is encoded or decoded once is worth full precision, and SDXL's VAE overflows in float16.
     const compute = graph.inputs.some(({ attrs }) => attrs.name.startsWith("unet.")) ? engine.precision : "float32";
-    const storage = (buffer: string): FloatDType =>
-      loaded.get(buffer) ?? (base.weights.has(buffer) ? compute : "float32");
+    const storage = (buffer: string): FloatDType => loaded.get(buffer) ?? (base.weights.has(buffer) ? compute : "float32");
     return lowerPrecision(graph, { compute, storage });
   };
   return {

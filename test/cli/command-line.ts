@@ -45,7 +45,11 @@ export function useTemporaryFolder(): (...path: string[]) => string {
   const { XDG_CACHE_HOME, LOCALAPPDATA, XDG_DATA_HOME, VIRTUAL_ENV, CONDA_PREFIX } = process.env;
   beforeAll(async () => {
     root = await mkdtemp(join(tmpdir(), "gesso-cli-"));
-    Object.assign(process.env, { XDG_CACHE_HOME: join(root, "cache"), LOCALAPPDATA: join(root, "cache"), XDG_DATA_HOME: join(root, "data") });
+    Object.assign(process.env, {
+      XDG_CACHE_HOME: join(root, "cache"),
+      LOCALAPPDATA: join(root, "cache"),
+      XDG_DATA_HOME: join(root, "data"),
+    });
     for (const name of ["VIRTUAL_ENV", "CONDA_PREFIX"]) Reflect.deleteProperty(process.env, name);
   });
   afterAll(async () => {

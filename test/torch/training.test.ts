@@ -64,7 +64,9 @@ describeTorch("mini", () => {
       return Math.max(...losses.map((loss, i) => Math.abs(loss - (expected[i] ?? NaN)) / (expected[i] ?? NaN)));
     };
     const [full, narrow] = [await worst("float32"), await worst("bfloat16")];
-    console.log(`mini, 20 steps: largest relative difference of a loss: float32 ${full.toExponential(1)}, bfloat16 ${narrow.toExponential(1)}`);
+    console.log(
+      `mini, 20 steps: largest relative difference of a loss: float32 ${full.toExponential(1)}, bfloat16 ${narrow.toExponential(1)}`,
+    );
     expect(full).toBeLessThan(1e-4);
     expect(narrow).toBeLessThan(2e-2);
   }, 900_000);
@@ -76,7 +78,12 @@ describeTorch("a run on PyTorch", () => {
   beforeAll(async () => {
     toy = await createToy("sdxl");
     plan = await toy.plan("whole");
-    const events = await collect(train(plan, options(() => openTorch())));
+    const events = await collect(
+      train(
+        plan,
+        options(() => openTorch()),
+      ),
+    );
     expect(events.at(-1)?.type).toBe("done");
   });
   afterAll(() => rm(toy.folder, { recursive: true }));
@@ -104,17 +111,30 @@ describeTorch("a run on PyTorch", () => {
     expect(await bytesOf(killed)).toEqual(await bytesOf(plan));
   });
 
-  test.skipIf(!device.startsWith("cuda"))("whose steps are recorded as CUDA graphs gives the bytes of one that runs call by call", async () => {
-    const plain = { ...plan, runFolder: { value: path.join(toy.folder, "runs", "plain"), reason: "" } };
-    const events = await collect(train(plain, options(() => openTorch("float32", { capture: false }))));
-    expect(events.filter(({ type }) => type === "warning")).toEqual([]);
-    expect(await bytesOf(plain)).toEqual(await bytesOf(plan));
-  });
+  test.skipIf(!device.startsWith("cuda"))(
+    "whose steps are recorded as CUDA graphs gives the bytes of one that runs call by call",
+    async () => {
+      const plain = { ...plan, runFolder: { value: path.join(toy.folder, "runs", "plain"), reason: "" } };
+      const events = await collect(
+        train(
+          plain,
+          options(() => openTorch("float32", { capture: false })),
+        ),
+      );
+      expect(events.filter(({ type }) => type === "warning")).toEqual([]);
+      expect(await bytesOf(plain)).toEqual(await bytesOf(plan));
+    },
+  );
 
   test("that sums gradients over two microsteps has nearly the same losses and gradients in float16", async () => {
     const lossOf = async (name: string, precision: FloatDType): Promise<readonly number[]> => {
       const own = await toy.plan(name, { accumulation: 2, batch: 1 });
-      const events = await collect(train(own, options(() => openTorch(precision))));
+      const events = await collect(
+        train(
+          own,
+          options(() => openTorch(precision)),
+        ),
+      );
       expect(events.at(-1)?.type).toBe("done");
       return events.flatMap((event) => (event.type === "step" ? [event.loss, event.gradNorm] : []));
     };

@@ -93,7 +93,10 @@ describeTorch("the worker", () => {
 
   test("names the operator and its place when a step fails", async () => {
     const graph = new Graph();
-    graph.fetches.set("y", graph.scope("block.norm", () => mul(graph.feed("x", [2]), graph.buffer("lost", [2]))));
+    graph.fetches.set(
+      "y",
+      graph.scope("block.norm", () => mul(graph.feed("x", [2]), graph.buffer("lost", [2]))),
+    );
     await engine.allocate({ name: "lost", shape: [2], dtype: "float32" }, { kind: "zeros" });
     const executable = await engine.compile(graph, { name: "step" });
     await engine.free("lost");

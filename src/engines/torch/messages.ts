@@ -62,8 +62,7 @@ export interface WireTensor {
 }
 
 /** Why a call failed. "device" loses everything on the device; "bug" is ours. */
-export type FailureKind =
-  "no-torch" | "version" | "cpu-build" | "driver" | "no-device" | "memory" | "device" | "file" | "bug";
+export type FailureKind = "no-torch" | "version" | "cpu-build" | "driver" | "no-device" | "memory" | "device" | "file" | "bug";
 
 export interface Failure {
   readonly kind: FailureKind;

@@ -18,15 +18,22 @@ function readAll(bytes: Buffer, pieceBytes: number): Frame[] {
   return frames;
 }
 
-test.each([1, 7, 16, 1 << 20])("frames come out as they went in, whatever pieces of %i bytes the stream gives", (pieceBytes) => {
-  const stream = Buffer.concat([bytesOf({ ticket: 1, call: "é" }, tensors), bytesOf({ ticket: 2 }), bytesOf({ ticket: 3 }, tensors)]);
-  const frames = readAll(stream, pieceBytes);
-  expect(frames.map(({ header }) => header.ticket)).toEqual([1, 2, 3]);
-  expect(frames[0]?.header.call).toBe("é");
-  expect(frames[0]?.tensors).toEqual(tensors);
-  expect(frames[1]?.tensors).toEqual([]);
-  expect(frames[2]?.tensors).toEqual(tensors);
-});
+test.each([1, 7, 16, 1 << 20])(
+  "frames come out as they went in, whatever pieces of %i bytes the stream gives",
+  (pieceBytes) => {
+    const stream = Buffer.concat([
+      bytesOf({ ticket: 1, call: "é" }, tensors),
+      bytesOf({ ticket: 2 }),
+      bytesOf({ ticket: 3 }, tensors),
+    ]);
+    const frames = readAll(stream, pieceBytes);
+    expect(frames.map(({ header }) => header.ticket)).toEqual([1, 2, 3]);
+    expect(frames[0]?.header.call).toBe("é");
+    expect(frames[0]?.tensors).toEqual(tensors);
+    expect(frames[1]?.tensors).toEqual([]);
+    expect(frames[2]?.tensors).toEqual(tensors);
+  },
+);
 
 test("what is no frame is refused: another beginning, a length out of reason, a body of another length", () => {
   expect(() => readAll(Buffer.from("hello, this is a stray print"), 100)).toThrow("no frame begins with");

@@ -90,7 +90,10 @@ class ValueTable {
   }
 }
 
-function constantOf(number: number, { data, shape, dtype }: { data: readonly number[]; shape: Shape; dtype: DType }): WireTensor {
+function constantOf(
+  number: number,
+  { data, shape, dtype }: { data: readonly number[]; shape: Shape; dtype: DType },
+): WireTensor {
   return { name: String(number), shape, data: dtype === "int32" ? Int32Array.from(data) : Float32Array.from(data) };
 }
 

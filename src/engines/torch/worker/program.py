@@ -86,21 +86,25 @@ class Program:
                 raise TypeError(f"it gives {values[i].dtype} {list(values[i].shape)}, the graph says {dtype} {shape}")
 
     def apply(self, results: list[Tensor], buffers: dict[str, Tensor]) -> None:
-        """Writes the updated buffers and takes the optimizer's steps, after everything was read."""
-        if self.updates:
-            targets = [buffers[name] for name in self.updates]
-            owned = {target.untyped_storage().data_ptr() for target in targets}
-            values = [results[i] for i in self.updates.values()]
-            # The contents of one buffer may go to another.
-            values = [v.clone() if v.untyped_storage().data_ptr() in owned else v for v in values]
-            torch._foreach_copy_(targets, values)
+        """Takes the optimizer's steps and writes the updated buffers, after everything was read."""
+        targets = [buffers[name] for name in self.updates]
+        owned = {buffers[name].untyped_storage().data_ptr() for name in (*self.updates, *self.stepped())}
+        values = [results[i] for i in self.updates.values()]
+        # The contents of one buffer may go to another.
+        values = [v.clone() if v.untyped_storage().data_ptr() in owned else v for v in values]
+        # Before the other buffers: what gradients were summed in may be among them.
         for group in self.groups:
             group.apply(results, buffers)
+        if targets:
+            torch._foreach_copy_(targets, values)
+
+    def stepped(self) -> list[str]:
+        """The buffers that the optimizer writes."""
+        return [name for group in self.groups for name in (*group.weights, *group.m, *group.v)]
 
     def rehearse(self, results: list[Tensor], buffers: dict[str, Tensor]) -> None:
         """`apply` on copies: loads its kernels without a change."""
-        names = {*self.updates, *(name for g in self.groups for name in (*g.weights, *g.m, *g.v))}
-        self.apply(results, {name: buffers[name].clone() for name in names})
+        self.apply(results, {name: buffers[name].clone() for name in (*self.updates, *self.stepped())})
 
 
 def make_call(node: list[Any], numbers: dict[int, float]) -> tuple[Callable[..., Any], list[Any], tuple[int, ...], tuple[int, ...]]:
@@ -142,7 +146,10 @@ class CompiledRunner(EagerRunner):
             return
         from torch.fx.experimental.proxy_tensor import make_fx
 
-        traced = make_fx(self.program.calculate, tracing_mode="fake", _allow_non_fake_inputs=True)(inputs)
+        def calculate(values: list[Tensor]) -> list[Tensor]:
+            return self.program.calculate(values)
+
+        traced = make_fx(calculate, tracing_mode="fake", _allow_non_fake_inputs=True)(inputs)
         self.calculate = torch.compile(traced, dynamic=False)
 
 
