@@ -29,7 +29,7 @@ export const heldOut: Claim = {
 async function ratiosOf(runFolder: string, seed: number): Promise<readonly number[]> {
   const dataset = path.join(import.meta.dirname, "../examples/style-blueprint");
   const choices = { runFolder, base: "mini", type: "style", trigger: "blueprint", seed, steps, previewPrompts: [] } as const;
-  const { plan } = await planRun(dataset, await openBase("mini"), { name: "blueprint", ...choices });
+  const { plan } = await planRun(dataset, await openBase("mini"), { name: "blueprint", ...choices }, { engine: "ort" });
   const ratios: number[] = [];
   for await (const event of train(plan)) {
     if (event.type === "validation") ratios.push(event.ratio);

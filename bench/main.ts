@@ -10,10 +10,12 @@ import { makeFullSize } from "./make-full-size.ts";
 import { sdxlMemory } from "./sdxl-memory.ts";
 import { sdxlStep } from "./sdxl-step.ts";
 import { steady } from "./steady.ts";
+import { torchStep } from "./torch-step.ts";
 import { workloads } from "./workloads.ts";
 
 const claims: readonly Claim[] = [
   ...workloads.map(speedClaim),
+  torchStep,
   steady,
   heldOut,
   grid,

@@ -139,6 +139,7 @@ function watchEngine(threads: number) {
 function delegate(engine: Engine): Engine {
   return {
     composites: engine.composites,
+    precision: engine.precision,
     profile: engine.profile,
     allocate: (buffer, source) => engine.allocate(buffer, source),
     write: (name, data) => engine.write(name, data),

@@ -13,17 +13,20 @@ import { describeMemory, measureMemory } from "./memory.ts";
 import { load, prepare, type Workload, writeRandomNumbers } from "./workload.ts";
 
 /** What the scripts of bench/torch print. */
-interface TorchResult {
+export interface TorchResult {
   readonly engine: string;
   readonly msPerStep: number;
   readonly peakRssBytes: number;
 }
 
 /** What was measured in one turn of each side. */
-interface Round {
-  readonly ms: readonly number[];
+interface Round extends Turns {
   /** Of a plain 1024 x 1024 x 1024 product, right after. */
   readonly matmulFlopsPerSecond: number;
+}
+
+export interface Turns {
+  readonly ms: readonly number[];
   readonly torch: TorchResult | undefined;
 }
 
@@ -54,13 +57,12 @@ async function measure(workload: Workload, options: BenchOptions, folder: string
     const { step } = await load(engine, workload, graph, numbersFile);
     const rounds: Round[] = [];
     for (let i = 0; i < options.rounds; i++) rounds.push(await takeTurns(engine, step, options, torchArguments));
-    const torch = rounds.flatMap((round) => round.torch ?? []);
     return [
       workload.title,
       ...options.machine,
       ...describeSpeed(graph, rounds),
       ...describeMemory(memory),
-      ...describeTorch(rounds, torch, memory.peak),
+      ...describeTorch(rounds, memory.peak),
     ];
   } finally {
     await engine.dispose();
@@ -82,7 +84,8 @@ async function takeTurns(
   return { ms, matmulFlopsPerSecond: flopsPerSecond, torch };
 }
 
-async function runTorch(
+/** One turn of a script of bench/torch. */
+export async function runTorch(
   python: string,
   [script = "", ...args]: readonly string[],
   options: BenchOptions,
@@ -118,7 +121,8 @@ function describeSpeed(graph: Graph, rounds: readonly Round[]): readonly string[
 }
 
 /** The ratio of each round, so that what disturbs one round disturbs both sides alike. */
-function describeTorch(rounds: readonly Round[], torch: readonly TorchResult[], peak: number): readonly string[] {
+export function describeTorch(rounds: readonly Turns[], peak: number): readonly string[] {
+  const torch = rounds.flatMap((round) => round.torch ?? []);
   const [first] = torch;
   if (!first) return [row("PyTorch", "not measured; --python names an interpreter that has it")];
   const ratios = rounds.flatMap((round) => (round.torch ? [round.torch.msPerStep / median(round.ms)] : []));

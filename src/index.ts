@@ -4,6 +4,7 @@ import type { BaseModel, BaseOptions } from "./checkpoints/base.ts";
 import { userCacheFolder } from "./checkpoints/cache-folder.ts";
 import { extractAdapter as extractFrom, type ExtractOptions, type ExtractReport } from "./checkpoints/extract-adapter.ts";
 import { openBase as openBaseIn } from "./checkpoints/open-base.ts";
+import { createChosenEngine } from "./engines/choose.ts";
 import type { Engine } from "./engines/engine.ts";
 import { createOrtEngine } from "./engines/ort/engine.ts";
 import { readBaseWeight } from "./checkpoints/read-weight.ts";
@@ -17,9 +18,10 @@ import {
 } from "./lora/rework.ts";
 import type { RankChoice } from "./lora/svd.ts";
 import { type AdapterReport, inspectAdapter as inspectWith, type InspectOptions } from "./lora/inspect.ts";
-import type { TrainPlan } from "./planner/plan.ts";
+import { settingsOf, type TrainPlan } from "./planner/plan.ts";
 import { version } from "./trainer/adapter-file.ts";
 import type { TrainEvent } from "./trainer/events.ts";
+import { readPlan } from "./trainer/run-folder.ts";
 import {
   drawPictures as drawPicturesWith,
   type DrawnPicture,
@@ -51,7 +53,11 @@ export type { TargetSet } from "./lora/targets.ts";
 export type { Losses, TrainEvent, Validation } from "./trainer/events.ts";
 export { readEvents, readPlan } from "./trainer/run-folder.ts";
 
+export { chooseEngine, createChosenEngine, engineNames, precisions } from "./engines/choose.ts";
+export type { EngineChoice, EngineRequest } from "./engines/choose.ts";
 export { createOrtEngine } from "./engines/ort/engine.ts";
+export { createTorchEngine } from "./engines/torch/engine.ts";
+export type { TorchEngine, TorchOptions } from "./engines/torch/engine.ts";
 export type { DeviceProfile, Engine } from "./engines/engine.ts";
 
 export { samplerNames } from "./diffusion/samplers/samplers.ts";
@@ -97,7 +103,7 @@ export function openBase(nameOrPath: string, options: BaseOptions = {}): Promise
 }
 
 export interface RunOptions {
-  /** The CPU engine when not given. The run disposes of it. */
+  /** The plan's own engine when not given. The run disposes of it. */
   readonly createEngine?: () => Promise<Engine>;
   /** Asks the run to save itself and stop. */
   readonly signal?: AbortSignal | undefined;
@@ -109,22 +115,28 @@ export interface RunOptions {
  * @throws UserError for whatever the user can mend
  * @example for await (const event of train(plan, { signal })) console.log(event.type);
  */
-export function train(
-  plan: TrainPlan,
-  { createEngine = createOrtEngine, signal }: RunOptions = {},
-): AsyncGenerator<TrainEvent, void> {
-  return trainWith(plan, { createEngine, hashCacheFile: hashCacheFile(), signal });
+export function train(plan: TrainPlan, { createEngine, signal }: RunOptions = {}): AsyncGenerator<TrainEvent, void> {
+  const planned = (): Promise<Engine> => createChosenEngine(settingsOf(plan));
+  return trainWith(plan, { createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile(), signal });
 }
 
-/** Goes on with a stopped run, exactly where it stood. */
+/**
+ * Goes on with a stopped run, exactly where it stood.
+ *
+ * @param options.python the interpreter of the torch engine, where it is not the one that the run was planned with
+ */
 export function resumeTraining(
   runFolder: string,
-  { createEngine = createOrtEngine, signal }: RunOptions = {},
+  { createEngine, python, signal }: RunOptions & { readonly python?: string | undefined } = {},
 ): AsyncGenerator<TrainEvent, void> {
-  return resumeWith(runFolder, { createEngine, hashCacheFile: hashCacheFile(), signal });
+  const planned = async (): Promise<Engine> => {
+    const settings = settingsOf(await readPlan(runFolder));
+    return createChosenEngine({ ...settings, python: python ?? settings.python });
+  };
+  return resumeWith(runFolder, { createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile(), signal });
 }
 
-/** Draws one picture for each prompt. */
+/** Draws one picture for each prompt, on the CPU engine when no other is given. */
 export function sample(
   options: Omit<SampleOptions, "createEngine"> & Pick<RunOptions, "createEngine">,
 ): Promise<readonly Pixels[]> {

@@ -95,7 +95,7 @@ export interface DemoOptions {
 /** @returns the exit code */
 export async function runDemo({ example, base, outFolder, steps }: DemoOptions, terminal: Terminal): Promise<number> {
   const runFolder = await findFreeFolder(join(outFolder, `demo-${example.name}`));
-  const { plan, summary } = await planRun(example.folder, base, {
+  const choices = {
     name: example.trigger,
     runFolder,
     base: base.name === "mini" ? "mini" : base.folder,
@@ -104,7 +104,9 @@ export async function runDemo({ example, base, outFolder, steps }: DemoOptions, 
     steps,
     // The sheet at the end shows more than previews would.
     previewPrompts: [],
-  });
+  };
+  // What a demo shows, it shows with npm alone.
+  const { plan, summary } = await planRun(example.folder, base, choices, { engine: "ort" });
   terminal.out(introduce(example, base, plan, terminal.columns));
   return followRun(train(plan, { signal: terminal.signal }), terminal, {
     told: toldOnPage(plan, summary),

@@ -42,6 +42,8 @@ const shownSettings: readonly (readonly [name: keyof TrainSettings, label: strin
   ["checkpointEvery", "checkpoint every"],
   ["previewEvery", "preview every"],
   ["seed", "seed"],
+  ["engine", "engine"],
+  ["precision", "precision"],
 ];
 
 /** What the others are called. */
@@ -147,6 +149,8 @@ function planLines(plan: TrainPlan, columns: number): string[] {
     if (goesWithoutSaying(plan, name)) return [];
     const { value, reason } = plan[name] as Planned<unknown>;
     const isIdle = value === null && (name === "continueFrom" || name === "trigger") && reason !== "you chose it";
+    // The CPU engine has but one.
+    if (name === "precision" && plan.engine.value === "ort") return [];
     const text = (units[name] ?? formatValue)(value);
     // A base model's reason is its name, which its path ends with.
     return isIdle && name === "continueFrom" ? [] : [[label, text, text.endsWith(reason) ? "" : reason] as const];

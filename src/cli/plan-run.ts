@@ -2,9 +2,11 @@
 import { join, resolve } from "node:path";
 import {
   type BaseModel,
+  chooseEngine,
   type DatasetItem,
   type Dataset,
   describeDataset,
+  type EngineRequest,
   insertTrigger,
   planTraining,
   readDataset,
@@ -22,12 +24,15 @@ export interface PlannedRun {
 /** What a command decides; where encodings are kept and the date are the same for all. */
 export type RunChoices = Omit<UserChoices, "cacheFolder" | "createdAt">;
 
-/** Every command trains on the CPU engine. */
-const device = { engine: "ort" } as const;
-
-/** @throws UserError for a dataset or choices that cannot work */
-export async function planRun(datasetFolder: string, base: BaseModel, choices: RunChoices): Promise<PlannedRun> {
+/** @throws UserError for a dataset, choices or an engine that cannot work */
+export async function planRun(
+  datasetFolder: string,
+  base: BaseModel,
+  choices: RunChoices,
+  engine: EngineRequest,
+): Promise<PlannedRun> {
   const dataset = await readDataset(resolve(datasetFolder), { skipBroken: choices.skipBroken ?? false });
+  const device = await chooseEngine(engine, process.env);
   const cacheFolder = join(userCacheFolder(), "encoded");
   const plan = planTraining(describeDataset(dataset, { base, trigger: choices.trigger }), base, device, {
     ...choices,

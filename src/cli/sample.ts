@@ -4,7 +4,10 @@ import { dirname, join } from "node:path";
 import { UserError } from "../errors.ts";
 import {
   type BaseModel,
+  chooseEngine,
+  createChosenEngine,
   createPictureDescriber,
+  type Engine,
   drawPictures,
   type PictureRequest,
   type Pixels,
@@ -18,6 +21,7 @@ import { defineCommand, type OptionValues, type Terminal } from "./command.ts";
 import { createDrawingView } from "./drawing-view.ts";
 import { countOf, formatDuration } from "./format.ts";
 import { describeGrid, type GridAxis, layOutGrid, parseGridAxis, parseLora } from "./grid.ts";
+import { engineOptions, readEngine } from "./train-options.ts";
 
 const options = {
   ...baseOptions,
@@ -72,6 +76,7 @@ const options = {
     repeated: true,
   },
   "grid-pictures": { kind: "text", value: "DIR", about: "Folder for the sheet's single pictures too." },
+  ...engineOptions,
 } as const;
 
 export const sampleCommand = defineCommand({
@@ -79,7 +84,7 @@ export const sampleCommand = defineCommand({
   summary: "Draw pictures with a base model and any number of LoRAs.",
   positionals: [],
   options,
-  headings: { count: "Several pictures:" },
+  headings: { count: "Several pictures:", engine: "Running:" },
   examples: [
     'gesso sample --base mini --prompt "a red apple" --out apple.png',
     'gesso sample --lora mystyle.safetensors:0.8 --prompt "mystyle, a red apple" --count 4 --out apple.png',
@@ -96,11 +101,12 @@ export const sampleCommand = defineCommand({
     await checkOutput(out);
     const base = await openChosenBase(given);
     for (const note of base.notes) terminal.out(`Note: ${note}`);
+    const engine = await chooseEngine(readEngine(given), process.env);
     const common = commonRequest(given, base, prompt);
     const job = axes.length > 0 ? planSheet(axes, common, base, given["grid-pictures"]) : planList(given, common, prompts, out);
     for (const path of new Set([out, ...job.paths])) if (path !== undefined) await checkOutput(path);
     const reading = { clipSkip: given["clip-skip"], maxCaptionTokens: given["max-caption-tokens"] };
-    return draw(job, { base, out, terminal, reading });
+    return draw(job, { base, out, terminal, reading, createEngine: () => createChosenEngine(engine) });
   },
 });
 
@@ -195,11 +201,12 @@ interface Drawing {
   readonly base: BaseModel;
   readonly out: string;
   readonly terminal: Terminal;
+  readonly createEngine: () => Promise<Engine>;
   readonly reading: { readonly clipSkip: number | undefined; readonly maxCaptionTokens: number | undefined };
 }
 
 /** Draws a job. What is done when it is interrupted, or when something fails, is kept: files written, and a sheet with places left empty. */
-async function draw(job: Job, { base, out, terminal, reading }: Drawing): Promise<number> {
+async function draw(job: Job, { base, out, terminal, reading, createEngine }: Drawing): Promise<number> {
   const { requests, paths, sheet } = job;
   const startedAt = performance.now();
   for (const path of [out, ...paths]) if (path !== undefined) await mkdir(dirname(path), { recursive: true });
@@ -211,7 +218,7 @@ async function draw(job: Job, { base, out, terminal, reading }: Drawing): Promis
     const onProgress = (done: number, total: number): void => view.progress(done, total);
     const onWarning = (message: string): void => terminal.err(message);
     const { signal } = terminal;
-    for await (const { index, pixels } of drawPictures({ base, requests, ...reading, signal, onProgress, onWarning })) {
+    for await (const { index, pixels } of drawPictures({ base, createEngine, requests, ...reading, signal, onProgress, onWarning })) {
       drawn[index] = pixels;
       const [request, path] = [requests[index], paths[index]];
       if (request && path !== undefined) await writePng(path, pixels, { parameters: await describer.describe(request) });

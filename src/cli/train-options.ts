@@ -1,5 +1,5 @@
 /** The options of gesso train, and what they tell the planner; which values can be had is the planner's to say. */
-import { loraTypes, targetSets, type UserChoices } from "../index.ts";
+import { type EngineRequest, engineNames, loraTypes, precisions, targetSets, type UserChoices } from "../index.ts";
 import { baseOptions } from "./base-options.ts";
 import { type OptionTable, type OptionValues, optionalOneOf } from "./command.ts";
 
@@ -105,8 +105,28 @@ const advanced = {
   "caption-dropout": { kind: "number", value: "SHARE", about: "How often a caption is left empty: 0 to 1." },
 } as const satisfies OptionTable;
 
+/** What computes; gesso sample has the same. */
+export const engineOptions = {
+  engine: {
+    kind: "text",
+    value: "NAME",
+    about: "What computes.",
+    default: "auto: torch where one with a GPU is found, else ort, the CPU",
+    choices: engineNames,
+  },
+  python: { kind: "text", value: "PATH", about: "Python with PyTorch, for the torch engine." },
+  device: { kind: "text", value: "NAME", about: "Where the torch engine computes: cpu, cuda, cuda:1, mps.", default: "a GPU" },
+  precision: {
+    kind: "text",
+    value: "KIND",
+    about: "Of base weights and activations.",
+    default: "bfloat16 on cards that have it",
+    choices: precisions,
+  },
+} as const satisfies OptionTable;
+
 const running = {
-  engine: { kind: "text", value: "NAME", about: "What computes.", default: "auto: ort, the CPU", choices: ["auto", "ort"] },
+  ...engineOptions,
   resume: { kind: "text", value: "DIR", about: "Go on with the stopped run in this folder, exactly where it stood." },
   json: { kind: "switch", about: "Print events as JSON, one a line, and nothing else." },
 } as const satisfies OptionTable;
@@ -152,5 +172,15 @@ export function readSettings(options: TrainOptions): Partial<UserChoices> {
     captionDropout: options["caption-dropout"],
     maxCaptionTokens: options["max-caption-tokens"],
     clipSkip: options["clip-skip"],
+  };
+}
+
+/** The engine that was asked for. */
+export function readEngine(options: OptionValues<typeof engineOptions>): EngineRequest {
+  return {
+    engine: optionalOneOf(options.engine, engineNames),
+    python: options.python,
+    device: options.device,
+    precision: optionalOneOf(options.precision, precisions),
   };
 }

@@ -3,7 +3,7 @@
  * diffusion; everything above knows nothing of devices.
  */
 import type { Composite } from "../graph/decompose.ts";
-import type { DType, Graph, Shape } from "../graph/graph.ts";
+import type { DType, FloatDType, Graph, Shape } from "../graph/graph.ts";
 
 export type TensorData = Float32Array | Int32Array;
 
@@ -15,7 +15,7 @@ export interface DeviceProfile {
   readonly memoryBytes: number;
   readonly threads: number;
   readonly dtypes: readonly DType[];
-  /** Rate of a large float32 matrix product. */
+  /** Rate of a large matrix product in the engine's precision. */
   readonly flopsPerSecond: number;
   /** Rate of an elementwise addition, bytes read and written. */
   readonly bytesPerSecond: number;
@@ -75,6 +75,8 @@ export interface CompileOptions {
 
 export interface Engine {
   readonly profile: DeviceProfile;
+  /** What base weights and activations are computed in (see graph/precision.ts); the caller lowers graphs to it. */
+  readonly precision: FloatDType;
   /** The composites it runs whole: what `optimise` (graph/passes.ts) is to keep before a graph is compiled. */
   readonly composites: ReadonlySet<Composite>;
   /** Makes a named buffer; refuses a name that exists. */
@@ -90,5 +92,7 @@ export interface Engine {
    */
   compile(graph: Graph, options: CompileOptions): Promise<Executable>;
   memory(): Promise<EngineMemory>;
+  /** What it did otherwise than asked since the last time it was asked, for the user to read; nothing where it is absent. */
+  takeNotes?(): readonly string[];
   dispose(): Promise<void>;
 }

@@ -4,7 +4,8 @@
 import { inferRules } from "./infer.ts";
 import type { OpName, Ops } from "./ops.ts";
 
-export type DType = "float32" | "float16" | "bfloat16" | "int32";
+export type FloatDType = "float32" | "float16" | "bfloat16";
+export type DType = FloatDType | "int32";
 export type Shape = readonly number[];
 
 /** Shape and dtype of a value. */

@@ -1,7 +1,7 @@
 /** Each setting of a plan: the user's choice, or the recipe's value for this dataset and base, with the reason. */
 import { UserError } from "../errors.ts";
 import { lineages } from "../models/lineages.ts";
-import type { BaseFacts, DatasetFacts, Planned, UserChoices } from "./plan.ts";
+import type { BaseFacts, DatasetFacts, DeviceFacts, Planned, PlannedSettings, UserChoices } from "./plan.ts";
 import type { Recipe, RecipeFamily } from "./recipes.ts";
 import { findTrainedTargets, widthOf } from "./targets.ts";
 
@@ -208,5 +208,18 @@ export function decideMeasuring(
     previewSteps: choose(choices.previewSteps, family === "mini" ? 20 : 25, "enough for DPM++ 2M"),
     previewGuidance: choose(choices.previewGuidance, family === "mini" ? 5 : 7, "usual for this base"),
     previewSizePx: choose(choices.previewSizePx, base.nativeResolutionPx, "what the base was made for"),
+  };
+}
+
+/** What was found of the machine; the CPU where nothing was. */
+export function decideEngine(
+  device: DeviceFacts | undefined,
+): Pick<PlannedSettings, "engine" | "device" | "precision" | "python"> {
+  const reason = device?.reason ?? "the CPU";
+  return {
+    engine: { value: device?.engine === "torch" ? "torch" : "ort", reason },
+    device: { value: device?.device ?? "cpu", reason },
+    precision: { value: device?.precision ?? "float32", reason: device?.precisionReason ?? "what the CPU engine computes in" },
+    python: { value: device?.python ?? null, reason },
   };
 }

@@ -111,6 +111,7 @@ export function judge(
   const found = rules
     .filter(({ applies }) => applies(settings, dataset, base, family))
     .map(({ text }) => text(settings, dataset, base));
-  const isSlow = device?.engine === "ort" && family !== "mini";
+  const isOnCpu = device !== undefined && (device.device ?? "cpu") === "cpu";
+  const isSlow = isOnCpu && family !== "mini";
   return isSlow ? [...found, `${base.name} will take very long on the processor alone, which is meant for mini.`] : found;
 }

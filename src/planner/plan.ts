@@ -1,10 +1,13 @@
 /** Dataset, base model, device and the user's choices to a complete plan, each value with its reason. Pure. */
+import type { EngineChoice } from "../engines/choose.ts";
 import type { DeviceProfile } from "../engines/engine.ts";
+import type { FloatDType } from "../graph/graph.ts";
 import type { TargetSet } from "../lora/targets.ts";
 import {
   decideAdapter,
   decideBase,
   decideDose,
+  decideEngine,
   decideMeasuring,
   decideObjective,
   decidePictures,
@@ -107,6 +110,12 @@ export interface TrainSettings {
   readonly previewSteps: number;
   readonly previewGuidance: number;
   readonly previewSizePx: number;
+  /** What computes, where, and in what; a run goes on with the same. */
+  readonly engine: EngineChoice["engine"];
+  readonly device: string;
+  readonly precision: FloatDType;
+  /** Interpreter of the torch engine, or null. */
+  readonly python: string | null;
 }
 
 /** The complete plan of a run, as plan.json holds it. */
@@ -159,16 +168,17 @@ export interface BaseFacts extends NetworkConfigs {
   readonly hashes: { readonly all: string };
 }
 
-/** What the planner has to know of where the run will be: an engine's profile has it. */
-export type DeviceFacts = Pick<DeviceProfile, "engine">;
+/** What the planner has to know of where the run will be: `chooseEngine` tells it. */
+export type DeviceFacts = Pick<DeviceProfile, "engine"> & Partial<Omit<EngineChoice, "engine">>;
 
 /** What the user said. Where and when to run has no default; the rest is chosen where it is absent. */
 export type UserChoices = {
-  readonly [K in keyof Omit<TrainSettings, RequiredChoice | BaseChoice>]?: TrainSettings[K] | undefined;
+  readonly [K in keyof Omit<TrainSettings, RequiredChoice | BaseChoice | EngineSetting>]?: TrainSettings[K] | undefined;
 } & Pick<TrainSettings, RequiredChoice> & {
     readonly base?: string | undefined;
     readonly createdAt: string;
   };
+type EngineSetting = "engine" | "device" | "precision" | "python";
 type RequiredChoice = "name" | "runFolder" | "cacheFolder" | "type";
 /** Settled with the base and the dataset, not with the plan. */
 type BaseChoice = "base" | "baseHash" | "baseOptions" | "lineage" | "captionStyle" | "datasetFolder";
@@ -202,7 +212,7 @@ export function planTraining(
     ...decideObjective(base, recipe, choices),
   };
   const measuring = decideMeasuring(dataset, base, decided.steps.value, family, choices);
-  const settings = { ...decided, ...measuring };
+  const settings = { ...decided, ...measuring, ...decideEngine(device) };
   checkRanges(settings);
   const plain = settingsOf(settings);
   return {

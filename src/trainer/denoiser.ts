@@ -6,7 +6,13 @@ import { type AdapterSpec, addAdapters } from "../lora/inject.ts";
 import { unet } from "../models/unet/model.ts";
 import { createParams } from "../nn/params.ts";
 import { denoisingLoss } from "./objective.ts";
-import { appendAccumulation, appendStep, type OptimizerSettings, type ParameterGroup } from "./optimize.ts";
+import {
+  appendAccumulation,
+  appendStep,
+  type GradientOptions,
+  type OptimizerSettings,
+  type ParameterGroup,
+} from "./optimize.ts";
 
 type DenoiserBase = Pick<BaseModel, "unet" | "textEncoders">;
 
@@ -80,10 +86,11 @@ export function buildStep(
   options: LossOptions,
   groups: readonly ParameterGroup[],
   optimizer: OptimizerSettings,
+  gradients: GradientOptions = {},
 ): Graph {
   const { graph, loss } = appendLoss(base, options);
   graph.fetches.set("loss", loss);
-  appendStep(loss, groups, optimizer);
+  appendStep(loss, groups, optimizer, gradients);
   return graph;
 }
 
@@ -93,9 +100,10 @@ export function buildMicrostep(
   options: LossOptions,
   groups: readonly ParameterGroup[],
   count: number,
+  gradients: GradientOptions = {},
 ): Graph {
   const { graph, loss } = appendLoss(base, options);
   graph.fetches.set("loss", loss);
-  appendAccumulation(loss, groups, 1 / count);
+  appendAccumulation(loss, groups, 1 / count, gradients);
   return graph;
 }

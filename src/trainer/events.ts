@@ -47,7 +47,7 @@ export type TrainEvent =
       readonly lr: number;
       readonly gradNorm: number;
       readonly durationMs: number;
-      /** Resident memory of this process. */
+      /** Memory that the engine holds: of this process, or of the device. */
       readonly memoryBytes: number;
     }
   | ({ readonly type: "validation" } & Validation)

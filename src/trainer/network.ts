@@ -13,7 +13,14 @@ import { requireFloats } from "./encode.ts";
 import { createEngineState, type EngineState } from "./engine-state.ts";
 import { createExecutables } from "./executables.ts";
 import { rateFactor } from "./learning-rate.ts";
-import { buildApplyStep, type OptimizerSettings, type Parameter, type ParameterGroup } from "./optimize.ts";
+import {
+  buildApplyStep,
+  float16LossScale,
+  type GradientOptions,
+  type OptimizerSettings,
+  type Parameter,
+  type ParameterGroup,
+} from "./optimize.ts";
 import type { WeightStore } from "./weights.ts";
 
 /** An adapter's two matrices before a run. */
@@ -97,17 +104,20 @@ export function createNetwork(options: NetworkOptions): Network {
 
 /** The compiled graphs of a run, each for its size of latents. */
 function createSteps(
-  { base, weights, settings, form, masked, oneSize }: NetworkOptions,
+  { base, engine, weights, settings, form, masked, oneSize }: NetworkOptions,
   adapters: readonly AdapterSpec[],
   groups: readonly ParameterGroup[],
 ) {
   const { batch, accumulation } = settings;
   const optimizer = optimizerSettings(settings);
   const executables = createExecutables(weights);
+  const gradients: GradientOptions = engine.precision === "float16" ? { lossScale: float16LossScale } : {};
   const text = trainedTextEncoders(base, settings).length > 0 ? "tokens" : "embeddings";
   const lossOptions = (shape: DenoiserShape): LossOptions => ({ shape, adapters, masked, text, form });
   const buildOne = (own: LossOptions): Graph =>
-    accumulation === 1 ? buildStep(base, own, groups, optimizer) : buildMicrostep(base, own, groups, accumulation);
+    accumulation === 1
+      ? buildStep(base, own, groups, optimizer, gradients)
+      : buildMicrostep(base, own, groups, accumulation, gradients);
   const nameOf = ({ height, width }: LatentSize): string => `step ${width}x${height} x${batch}`;
   return {
     isCompiled: (size: LatentSize): boolean => executables.has(nameOf(size)),

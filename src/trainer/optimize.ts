@@ -24,20 +24,39 @@ export interface OptimizerSettings {
   readonly maxGradNorm: number;
 }
 
+/** How losses and gradients are calculated, besides what the graph says. */
+export interface GradientOptions {
+  /** The loss is multiplied by this before the backward, and gradients are divided by it: float16 loses what is below 6e-8. */
+  readonly lossScale?: number;
+}
+
+/** With it the gradients of a mean over some 10,000 numbers are in the middle of float16's range. */
+export const float16LossScale = 2 ** 10;
+
 /** The buffers that AdamW keeps for a parameter, and the one that gradients are summed in. */
 export function stateNames(parameter: string): { m: string; v: string; grad: string } {
   return { m: `${parameter}.m`, v: `${parameter}.v`, grad: `${parameter}.grad` };
 }
 
 /** Appends gradients, clipping and AdamW to a graph with a loss: a whole step in one run. */
-export function appendStep(loss: Value, groups: readonly ParameterGroup[], settings: OptimizerSettings): void {
-  appendUpdate(loss.graph, groups, gradients(loss, groups), settings);
+export function appendStep(
+  loss: Value,
+  groups: readonly ParameterGroup[],
+  settings: OptimizerSettings,
+  { lossScale = 1 }: GradientOptions = {},
+): void {
+  appendUpdate(loss.graph, groups, gradients(loss, groups, lossScale), settings);
 }
 
 /** Appends gradients, each times `share`, to the accumulators: one microstep of several. */
-export function appendAccumulation(loss: Value, groups: readonly ParameterGroup[], share: number): void {
+export function appendAccumulation(
+  loss: Value,
+  groups: readonly ParameterGroup[],
+  share: number,
+  { lossScale = 1 }: GradientOptions = {},
+): void {
   const { graph } = loss;
-  const found = gradients(mulScalar(loss, share), groups);
+  const found = gradients(mulScalar(loss, share), groups, lossScale);
   for (const { name, shape } of allParameters(groups)) {
     const sum = graph.buffer(stateNames(name).grad, shape);
     const update = graph.marked({ phase: "update" }, () => add(sum, gradientOf(found, name)));
@@ -54,20 +73,22 @@ export function buildApplyStep(groups: readonly ParameterGroup[], settings: Opti
   return graph;
 }
 
-function mulScalar(loss: Value, share: number): Value {
-  return share === 1 ? loss : mul(loss, share);
+function mulScalar(x: Value, factor: number): Value {
+  return factor === 1 ? x : mul(x, factor);
 }
 
 function allParameters(groups: readonly ParameterGroup[]): readonly Parameter[] {
   return groups.flatMap((group) => group.parameters);
 }
 
-function gradients(loss: Value, groups: readonly ParameterGroup[]): ReadonlyMap<string, Value> {
+/** Several processes that train together would add theirs up here, before the norm is taken and anything is updated. */
+function gradients(loss: Value, groups: readonly ParameterGroup[], lossScale: number): ReadonlyMap<string, Value> {
   const parameters = allParameters(groups);
-  const found = grad(
-    loss,
+  const scaled = grad(
+    mulScalar(loss, lossScale),
     parameters.map(({ name, shape }) => loss.graph.buffer(name, shape)),
   );
+  const found = loss.graph.marked({ phase: "update" }, () => scaled.map((gradient) => mulScalar(gradient, 1 / lossScale)));
   return new Map(parameters.flatMap(({ name }, i) => (found[i] ? [[name, found[i]] as const] : [])));
 }
 

@@ -89,12 +89,19 @@ export async function readPlan(folder: string): Promise<TrainPlan> {
   return plan;
 }
 
+/** What runs were on before plans named it. */
+const cpuEngine: Pick<TrainPlan, "engine" | "device" | "precision" | "python"> = {
+  engine: { value: "ort", reason: "the CPU" },
+  device: { value: "cpu", reason: "the CPU" },
+  precision: { value: "float32", reason: "what the CPU engine computes in" },
+  python: { value: null, reason: "the CPU" },
+};
+
 function parsePlan(text: string): TrainPlan | undefined {
   try {
     const json = JSON.parse(text) as Partial<TrainPlan>;
-    return json.version === 1 && json.name && json.steps && json.runFolder && json.baseOptions
-      ? (json as TrainPlan)
-      : undefined;
+    if (json.version !== 1 || !json.name || !json.steps || !json.runFolder || !json.baseOptions) return undefined;
+    return { ...cpuEngine, ...json } as TrainPlan;
   } catch {
     return undefined;
   }

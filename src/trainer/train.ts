@@ -169,7 +169,9 @@ async function* advance(
   }
   const lr = settings.learningRate * rateFactor(step, settings);
   const durationMs = Math.round(performance.now() - startedAt);
-  yield { type: "step", step, epoch: draw.epoch, loss, lr, gradNorm, durationMs, memoryBytes: process.memoryUsage.rss() };
+  const memoryBytes = (await run.engine.memory()).residentBytes;
+  yield { type: "step", step, epoch: draw.epoch, loss, lr, gradNorm, durationMs, memoryBytes };
+  for (const message of run.engine.takeNotes?.() ?? []) yield { type: "warning", message };
 
   let state: RunState = { ...before, step };
   const isLast = step === settings.steps;

@@ -2,8 +2,9 @@
 import type { BaseModel, ComponentName } from "../checkpoints/base.ts";
 import { readBaseWeight } from "../checkpoints/read-weight.ts";
 import type { CompileOptions, Engine, Executable, TensorSource } from "../engines/engine.ts";
-import type { Graph } from "../graph/graph.ts";
+import type { FloatDType, Graph } from "../graph/graph.ts";
 import { optimise } from "../graph/passes.ts";
+import { lowerPrecision } from "../graph/precision.ts";
 import type { WeightChange } from "../lora/read.ts";
 
 export interface WeightStore {
@@ -24,19 +25,27 @@ export interface ScaledChange {
 }
 
 export function createWeightStore(engine: Engine, base: Pick<BaseModel, "weights">): WeightStore {
-  const loaded = new Set<string>();
+  /** By name, what each weight is stored in. */
+  const loaded = new Map<string, FloatDType>();
   let changes: readonly ScaledChange[] = [];
   const contents = (name: string): Promise<Float32Array> => readChanged(base, name, changesOf(changes, name));
+  const lower = (graph: Graph): Graph => {
+    if (engine.precision === "float32") return graph;
+    // What is encoded or decoded once is worth full precision, and SDXL's VAE overflows in float16.
+    const compute = graph.inputs.some(({ attrs }) => attrs.name.startsWith("unet.")) ? engine.precision : "float32";
+    const storage = (buffer: string): FloatDType => loaded.get(buffer) ?? (base.weights.has(buffer) ? compute : "float32");
+    return lowerPrecision(graph, { compute, storage });
+  };
   return {
     async compile(graph, name, options) {
-      const ready = optimise(graph, { keep: engine.composites });
+      const ready = optimise(lower(graph), { keep: engine.composites });
       for (const { attrs } of ready.inputs) {
         const weight = attrs.kind === "buffer" ? base.weights.get(attrs.name) : undefined;
         if (!weight || loaded.has(attrs.name)) continue;
         const isChanged = changesOf(changes, attrs.name).length > 0;
         const source: TensorSource = isChanged ? { kind: "data", data: await contents(attrs.name) } : weight.source;
         await engine.allocate({ name: attrs.name, shape: attrs.shape, dtype: attrs.dtype }, source);
-        loaded.add(attrs.name);
+        if (attrs.dtype !== "int32") loaded.set(attrs.name, attrs.dtype);
       }
       return engine.compile(ready, { ...options, name });
     },
@@ -49,7 +58,7 @@ export function createWeightStore(engine: Engine, base: Pick<BaseModel, "weights
       }
     },
     async free(component) {
-      for (const name of [...loaded].filter((entry) => entry.startsWith(`${component}.`))) {
+      for (const name of [...loaded.keys()].filter((entry) => entry.startsWith(`${component}.`))) {
         await engine.free(name);
         loaded.delete(name);
       }

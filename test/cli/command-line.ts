@@ -41,13 +41,19 @@ export async function gesso(
 /** A temporary folder for a test file, with a cache folder of its own, removed at the end. */
 export function useTemporaryFolder(): (...path: string[]) => string {
   let root = "";
-  const { XDG_CACHE_HOME, LOCALAPPDATA } = process.env;
+  // Nor is any Python found: what a command does by default is then the same everywhere.
+  const { XDG_CACHE_HOME, LOCALAPPDATA, XDG_DATA_HOME, VIRTUAL_ENV, CONDA_PREFIX } = process.env;
   beforeAll(async () => {
     root = await mkdtemp(join(tmpdir(), "gesso-cli-"));
-    Object.assign(process.env, { XDG_CACHE_HOME: join(root, "cache"), LOCALAPPDATA: join(root, "cache") });
+    Object.assign(process.env, {
+      XDG_CACHE_HOME: join(root, "cache"),
+      LOCALAPPDATA: join(root, "cache"),
+      XDG_DATA_HOME: join(root, "data"),
+    });
+    for (const name of ["VIRTUAL_ENV", "CONDA_PREFIX"]) Reflect.deleteProperty(process.env, name);
   });
   afterAll(async () => {
-    for (const [name, value] of Object.entries({ XDG_CACHE_HOME, LOCALAPPDATA })) {
+    for (const [name, value] of Object.entries({ XDG_CACHE_HOME, LOCALAPPDATA, XDG_DATA_HOME, VIRTUAL_ENV, CONDA_PREFIX })) {
       if (value === undefined) Reflect.deleteProperty(process.env, name);
       else process.env[name] = value;
     }

@@ -104,6 +104,7 @@ describe("a run", () => {
           checkpoint every   1 step        ten a run, so that the best one can be kept
           preview every      3 steps       halfway and at the end
           seed               3             you chose it
+          engine             ort           the CPU; no PyTorch with a GPU was found
         "
       `);
     expect(page).toMatch(/\nWhere\n {2}Result: +.*toy\.safetensors\n/);

@@ -1,13 +1,13 @@
-/** AdamW and the clipping of gradients on the CPU engine, against torch.optim.AdamW and torch.nn.utils.clip_grad_norm_. */
+/** AdamW and the clipping of gradients against torch.optim.AdamW and torch.nn.utils.clip_grad_norm_. */
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Engine } from "../../src/engines/engine.ts";
-import { createOrtEngine } from "../../src/engines/ort/engine.ts";
 import { openSafetensors, readTensor } from "../../src/formats/safetensors.ts";
 import { add, mul, reduceSum } from "../../src/graph/build.ts";
 import { Graph, sizeOf, type Shape } from "../../src/graph/graph.ts";
 import { appendStep, buildApplyStep, stateNames, type OptimizerSettings, type Parameter } from "../../src/trainer/optimize.ts";
+import { openFixtureEngine } from "./fixture.ts";
 
 interface AdamwCase extends Omit<OptimizerSettings, "maxGradNorm"> {
   readonly learningRate: number;
@@ -24,7 +24,7 @@ let engine: Engine;
 let stored: AdamwCase;
 let tensors: ReadonlyMap<string, Float32Array>;
 beforeAll(async () => {
-  engine = await createOrtEngine({ threads: 1 });
+  engine = await openFixtureEngine();
   stored = JSON.parse(await readFile(path.join(folder, "case.json"), "utf8")) as AdamwCase;
   const opened = await openSafetensors(path.join(folder, "case.safetensors"));
   const names = [...opened.tensors.keys()];

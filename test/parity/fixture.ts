@@ -1,4 +1,4 @@
-/** Opens the stored numbers that interop/make_fixtures.py made, and runs graphs on their weights with the CPU engine. */
+/** Opens the stored numbers that interop/make_fixtures.py made, and runs graphs on their weights: with the CPU engine, or another. */
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { expect } from "vitest";
@@ -30,6 +30,18 @@ export interface Fixture<Case> {
   readonly case: Case;
   /** The tensors of `${file}.safetensors`. */
   tensors(file: string): Promise<Tensors>;
+}
+
+let openEngine: () => Promise<Engine> = () => createOrtEngine({ threads: 1 });
+
+/** Has the fixtures that are opened from now on use another engine. */
+export function useEngine(open: () => Promise<Engine>): void {
+  openEngine = open;
+}
+
+/** The engine that fixtures are run with. */
+export function openFixtureEngine(): Promise<Engine> {
+  return openEngine();
 }
 
 function folderOf(name: string): string {
@@ -66,7 +78,7 @@ export async function openFixture<Case>(
   const stored = [...weights.tensors.values()].map(({ name: key, shape }) => [`${component}.${key}`, shape] as const);
   expect(new Map(specs.map(({ name: key, shape }) => [key, shape]))).toEqual(new Map(stored));
 
-  const engine = await createOrtEngine({ threads: 1 });
+  const engine = await openFixtureEngine();
   for (const spec of specs) {
     const entry = weights.tensors.get(spec.name.slice(component.length + 1));
     if (!entry) throw new Error(`${name} has no weight ${spec.name}`);

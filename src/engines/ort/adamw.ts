@@ -2,25 +2,7 @@
  * AdamW in one pass over memory. ONNX Runtime has no kernel for it: as separate operators it is sixteen passes for every parameter, about
  * a third of the nodes of a LoRA step, and new arrays for weight, m and v at every step, which its Node binding then copies once more.
  */
-import type { Ops } from "../../graph/ops.ts";
-
-type AdamWSettings = Ops["AdamW"]["attrs"];
-
-/** Numbers of one optimizer step, each by the name of the fetch that holds it; `weight`, `m` and `v` are buffers. */
-export interface AdamWStep extends AdamWSettings {
-  readonly weight: string;
-  readonly m: string;
-  readonly v: string;
-  readonly grad: string;
-  /** A factor of the gradient (norm clipping); undefined for 1. */
-  readonly gradScale: string | undefined;
-  readonly learningRate: string;
-  readonly correction1: string;
-  readonly correction2: string;
-}
-
-/** What the names of fetches begin with that are for the optimizer steps, not for the caller. */
-export const optimizerPrefix = "gesso.optimizer.";
+import type { AdamWSettings } from "../take-out-adamw.ts";
 
 /** The numbers of one step; `gradScale` 1 where the gradient is used as it is. */
 export interface AdamWNumbers extends AdamWSettings {

@@ -1,5 +1,6 @@
 /** The CPU engine: float32 on ONNX Runtime, in a thread of its own. Needs nothing but npm. */
-import { formatType, type Graph, shapesEqual, sizeOf, type TensorType } from "../../graph/graph.ts";
+import type { Graph } from "../../graph/graph.ts";
+import { needBuffers, needData, needFeeds } from "../checks.ts";
 import type {
   BufferSpec,
   CompileOptions,
@@ -10,9 +11,9 @@ import type {
   TensorData,
   TensorSource,
 } from "../engine.ts";
+import { cpuSizes, measureRates } from "../measure.ts";
 import { countThreads, findMemoryBytes, nameDevice } from "./device.ts";
 import { kept, lowerGraph } from "./lower.ts";
-import { measureRates } from "./measure.ts";
 import { ThreadClient, transferable } from "./thread-client.ts";
 
 export interface OrtEngine extends Engine {
@@ -41,6 +42,7 @@ export async function createOrtEngine(options: { readonly threads?: number } = {
 
 class CpuEngine implements OrtEngine {
   readonly composites = kept;
+  readonly precision = "float32";
   readonly #thread: ThreadClient;
   readonly #specs = new Map<string, BufferSpec>();
   #profile: DeviceProfile;
@@ -64,7 +66,7 @@ class CpuEngine implements OrtEngine {
   }
 
   async measureProfile(): Promise<DeviceProfile> {
-    this.#profile = { ...this.#profile, ...(await measureRates(this)) };
+    this.#profile = { ...this.#profile, ...(await measureRates(this, cpuSizes)) };
     return this.#profile;
   }
 
@@ -73,7 +75,7 @@ class CpuEngine implements OrtEngine {
     if (spec.dtype !== "float32" && spec.dtype !== "int32") {
       throw new Error(`ort: buffer ${spec.name} is ${spec.dtype}; the CPU engine holds float32 and int32`);
     }
-    if (source.kind === "data") needData(`buffer ${spec.name}`, spec, source.data);
+    if (source.kind === "data") needData("ort", `buffer ${spec.name}`, spec, source.data);
     this.#specs.set(spec.name, spec);
     try {
       await this.#thread.call("allocate", { spec, source });
@@ -84,7 +86,7 @@ class CpuEngine implements OrtEngine {
   }
 
   async write(name: string, data: TensorData): Promise<void> {
-    needData(`buffer ${name}`, this.#spec(name), data);
+    needData("ort", `buffer ${name}`, this.#spec(name), data);
     await this.#thread.call("write", { name, data });
   }
 
@@ -100,7 +102,7 @@ class CpuEngine implements OrtEngine {
   }
 
   async compile(graph: Graph, { name, keepsMemory = false }: CompileOptions): Promise<Executable> {
-    this.#needBuffers(graph, name);
+    needBuffers("ort", graph, name, this.#specs);
     const feedTypes = new Map(graph.inputs.flatMap(({ attrs }) => (attrs.kind === "feed" ? [[attrs.name, attrs]] : [])));
     const feedShapes = Object.fromEntries([...feedTypes].map(([feed, { shape }]) => [feed, shape]));
     const model = { ...lowerGraph(graph), feedShapes };
@@ -111,7 +113,7 @@ class CpuEngine implements OrtEngine {
     return {
       async run(feeds) {
         if (isDisposed) throw new Error(`ort: ${name} was disposed of`);
-        needFeeds(name, feedTypes, feeds);
+        needFeeds("ort", name, feedTypes, feeds);
         const read = Object.fromEntries(model.feeds.map((feed) => [feed, feeds[feed] as TensorData]));
         return thread.call("run", { id, feeds: read }, transferable(Object.values(read)));
       },
@@ -136,44 +138,4 @@ class CpuEngine implements OrtEngine {
     if (!spec) throw new Error(`ort: there is no buffer ${name}`);
     return spec;
   }
-
-  #needBuffers(graph: Graph, name: string): void {
-    for (const { attrs } of graph.inputs) {
-      if (attrs.kind !== "buffer") continue;
-      const spec = this.#specs.get(attrs.name);
-      if (!spec) throw new Error(`ort: ${name} reads buffer ${attrs.name}, which was not allocated`);
-      if (!sameType(spec, attrs)) {
-        throw new Error(`ort: ${name} needs buffer ${attrs.name} as ${formatType(attrs)}, it is ${formatType(spec)}`);
-      }
-    }
-    for (const [buffer, value] of graph.updates) {
-      const spec = this.#specs.get(buffer);
-      if (!spec) throw new Error(`ort: ${name} updates buffer ${buffer}, which was not allocated`);
-      if (!sameType(spec, value)) {
-        throw new Error(`ort: ${name} updates buffer ${buffer} with ${formatType(value)}, it is ${formatType(spec)}`);
-      }
-    }
-  }
-}
-
-function sameType(a: TensorType, b: TensorType): boolean {
-  return a.dtype === b.dtype && shapesEqual(a.shape, b.shape);
-}
-
-function needData(what: string, type: TensorType, data: TensorData): void {
-  const wanted = type.dtype === "int32" ? "Int32Array" : "Float32Array";
-  if (data.constructor.name !== wanted || data.length !== sizeOf(type.shape)) {
-    throw new Error(`ort: ${what} is ${formatType(type)}, got ${data.constructor.name}(${data.length})`);
-  }
-}
-
-function needFeeds(name: string, types: ReadonlyMap<string, TensorType>, feeds: Readonly<Record<string, TensorData>>): void {
-  for (const [feed, type] of types) {
-    const data = feeds[feed];
-    if (!data) throw new Error(`ort: ${name} was run without feed ${feed} (${formatType(type)})`);
-    needData(`feed ${feed} of ${name}`, type, data);
-  }
-  const extra = Object.keys(feeds).find((feed) => !types.has(feed));
-  if (extra !== undefined)
-    throw new Error(`ort: ${name} has no feed ${extra}; it has ${[...types.keys()].join(", ") || "none"}`);
 }

@@ -3,10 +3,9 @@ import { decompose, decomposeRules, type Composite } from "../../graph/decompose
 import { removeDeadCode } from "../../graph/dead-code.ts";
 import { sizeOf, type Graph, type NodeOf, type Value } from "../../graph/graph.ts";
 import type { OpName } from "../../graph/ops.ts";
-import type { AdamWStep } from "./adamw.ts";
 import { lowerConvGradInput, lowerConvGradWeight } from "./lower-conv.ts";
 import { ModelBuilder, type OnnxName } from "./emit.ts";
-import { takeOutAdamW } from "./take-out-adamw.ts";
+import { type AdamWStep, takeOutAdamW } from "../take-out-adamw.ts";
 
 /** Returns the names of the node's outputs. `inputs` are the names of its inputs, in its order. */
 export type LowerRule<K extends OpName> = (

@@ -4,7 +4,8 @@ import { UserError } from "../../errors.ts";
 import { byteSizeOf, sizeOf, type Shape } from "../../graph/graph.ts";
 import type { BufferSpec, EngineMemory, TensorData, TensorSource } from "../engine.ts";
 import { readFileRange } from "./file-range.ts";
-import { applyAdamW, optimizerPrefix, type AdamWStep } from "./adamw.ts";
+import { type AdamWStep, optimizerPrefix } from "../take-out-adamw.ts";
+import { applyAdamW } from "./adamw.ts";
 import type { Calls, CompiledModel } from "./messages.ts";
 
 /**

@@ -1,12 +1,30 @@
-/** Takes the optimizer steps out of a graph that the engine then does by itself (see adamw.ts). */
-import { removeDeadCode } from "../../graph/dead-code.ts";
-import { inputsOf, shapesEqual, type Graph, type NodeOf, type Value } from "../../graph/graph.ts";
-import { rewrite } from "../../graph/rewrite.ts";
-import { optimizerPrefix, type AdamWStep } from "./adamw.ts";
+/** Takes the optimizer steps out of a graph that an engine then does by itself, in place and many at a time. */
+import { removeDeadCode } from "../graph/dead-code.ts";
+import { inputsOf, shapesEqual, type Graph, type NodeOf, type Value } from "../graph/graph.ts";
+import type { Ops } from "../graph/ops.ts";
+import { rewrite } from "../graph/rewrite.ts";
+
+export type AdamWSettings = Ops["AdamW"]["attrs"];
+
+/** Numbers of one optimizer step, each by the name of the fetch that holds it; `weight`, `m` and `v` are buffers. */
+export interface AdamWStep extends AdamWSettings {
+  readonly weight: string;
+  readonly m: string;
+  readonly v: string;
+  readonly grad: string;
+  /** A factor of the gradient (norm clipping); undefined for 1. */
+  readonly gradScale: string | undefined;
+  readonly learningRate: string;
+  readonly correction1: string;
+  readonly correction2: string;
+}
+
+/** What the names of fetches begin with that are for the optimizer steps, not for the caller. */
+export const optimizerPrefix = "gesso.optimizer.";
 
 /**
- * Takes those optimizer steps out of a graph that do nothing but update their own buffers. What they read becomes fetches; `applyAdamW`
- * does the rest after the run, in place.
+ * Takes those optimizer steps out of a graph that do nothing but update their own buffers. What they read becomes fetches; the engine does the rest after
+ * the run.
  */
 export function takeOutAdamW(graph: Graph): { graph: Graph; steps: readonly AdamWStep[] } {
   const uses = countUses(graph);

@@ -1,0 +1,74 @@
+/** What went wrong in or with the worker, as something that a person can act on. */
+import { UserError } from "../../errors.ts";
+import type { Failure, FailureKind } from "./messages.ts";
+
+/** The oldest PyTorch that the worker is written for. */
+const oldestTorch = "2.5";
+const useCpu = "or leave --engine out: Gesso then uses what it finds";
+
+type Explain = (message: string, python: string) => { readonly message: string; readonly fix: string };
+
+const explanations: { readonly [K in Exclude<FailureKind, "bug">]: Explain } = {
+  "no-torch": (message, python) => ({
+    message: `${python} cannot load PyTorch: ${message}.`,
+    fix: `Install it there (${python} -m pip install torch numpy), give another interpreter with --python, ${useCpu}.`,
+  }),
+  version: (message, python) => ({
+    message: `${python} has ${message}, which is too old for Gesso.`,
+    fix: `Install PyTorch ${oldestTorch} or newer: ${python} -m pip install --upgrade torch.`,
+  }),
+  "cpu-build": (message, python) => ({
+    message: `A GPU was asked for, but ${message}.`,
+    fix: `Install the PyTorch for your card into ${python}'s environment, as pytorch.org says, ${useCpu}.`,
+  }),
+  driver: (message) => ({
+    message: `The graphics driver is too old for this PyTorch: ${message}`,
+    fix: `Update the driver, or install a PyTorch that was built for an older one, ${useCpu}.`,
+  }),
+  "no-device": (message) => ({
+    message: `A GPU was asked for, but there is none that can be used: ${message}.`.replace(/\.\.$/, "."),
+    fix: `Look whether the card and its driver are there (nvidia-smi, rocm-smi), ${useCpu}.`,
+  }),
+  memory: (message) => ({
+    message: `PyTorch found no memory: ${firstLine(message)}`,
+    fix: "Close other programs that use the GPU, or train with a smaller batch or resolution; a run that has begun goes on with --resume.",
+  }),
+  device: (message) => ({
+    message: `The GPU failed: ${firstLine(message)}`,
+    fix: "Go on from the last checkpoint with gesso train --resume; if it fails again, update the driver and check the card.",
+  }),
+  file: (message) => ({ message, fix: "Put the file back or download it again, or choose the base model anew." }),
+};
+
+function firstLine(text: string): string {
+  return text.split("\n", 1)[0] ?? text;
+}
+
+/** @param python the interpreter that the worker runs on */
+export function explainFailure({ kind, message, trace }: Failure, python: string): Error {
+  if (kind === "bug") return new Error(`torch: ${message}${trace === "" ? "" : `\n${trace}`}`);
+  return new UserError(...userError(explanations[kind](message, python)));
+}
+
+function userError({ message, fix }: { message: string; fix: string }): [string, { fix: string }] {
+  return [message, { fix }];
+}
+
+/** A worker that ended before it was asked to. @param said the last that it wrote to its error stream */
+export function explainDeath(code: number | null, signal: string | null, said: string): UserError {
+  const how = signal === null ? `ended with code ${code ?? "unknown"}` : `was ended by ${signal}`;
+  const last = said.trim().split("\n").at(-1) ?? "";
+  const why = signal === "SIGKILL" ? ", which is what a system does that runs out of memory" : "";
+  return new UserError(`The PyTorch worker ${how}${why}${last === "" ? "." : `: ${last}`}`, {
+    fix: "Go on from the last checkpoint with gesso train --resume; with a smaller batch or resolution, where memory ran out.",
+  });
+}
+
+/** An interpreter that could not be started. */
+export function explainNoPython(python: string, cause: NodeJS.ErrnoException): UserError {
+  const why = cause.code === "ENOENT" ? "it is not there" : cause.code === "EACCES" ? "it may not be run" : cause.message;
+  return new UserError(`Cannot start ${python}: ${why}.`, {
+    fix: `Give a Python with PyTorch with --python, such as .venv/bin/python, ${useCpu}.`,
+    cause,
+  });
+}
