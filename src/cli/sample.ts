@@ -218,7 +218,15 @@ async function draw(job: Job, { base, out, terminal, reading, createEngine }: Dr
     const onProgress = (done: number, total: number): void => view.progress(done, total);
     const onWarning = (message: string): void => terminal.err(message);
     const { signal } = terminal;
-    for await (const { index, pixels } of drawPictures({ base, createEngine, requests, ...reading, signal, onProgress, onWarning })) {
+    for await (const { index, pixels } of drawPictures({
+      base,
+      createEngine,
+      requests,
+      ...reading,
+      signal,
+      onProgress,
+      onWarning,
+    })) {
       drawn[index] = pixels;
       const [request, path] = [requests[index], paths[index]];
       if (request && path !== undefined) await writePng(path, pixels, { parameters: await describer.describe(request) });

@@ -85,6 +85,18 @@ describeTorch("the worker", () => {
     await engine.free("w");
   });
 
+  test("turns a range that the file holds transposed, and refuses numbers that are not finite by the file's key", async () => {
+    const file = path.join(folder, "turned.bin");
+    await writeFile(file, Buffer.from(Float32Array.of(1, 2, 3, 4, 5, NaN).buffer));
+    const source = { kind: "file", path: file, offset: 0, byteLength: 16, storedDtype: "F32", transposedFrom: [2, 2] } as const;
+    await engine.allocate({ name: "turned", shape: [2, 2], dtype: "float32" }, source);
+    expect(await engine.read("turned")).toEqual(Float32Array.of(1, 3, 2, 4));
+    await engine.free("turned");
+    const broken = { kind: "file", path: file, offset: 16, byteLength: 8, storedDtype: "F32", key: "a.key" } as const;
+    const failure = await failureOf(engine.allocate({ name: "w", shape: [2], dtype: "float32" }, broken));
+    expect(failure.message).toContain("a.key holds numbers that are not finite in float32");
+  });
+
   test("tells of memory that it cannot have, and lives on", async () => {
     const huge = engine.allocate({ name: "huge", shape: [2 ** 22, 2 ** 22], dtype: "float32" }, { kind: "zeros" });
     expect((await failureOf(huge)).message).toContain("PyTorch found no memory");
