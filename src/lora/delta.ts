@@ -77,7 +77,12 @@ interface Parts {
   refuse(what: string): never;
 }
 
-async function readParts({ path, file }: OpenedAdapter, { name, parts }: OpenedModule): Promise<Parts> {
+async function readParts({ path, file }: OpenedAdapter, { name, parts, alpha }: OpenedModule): Promise<Parts> {
+  if (alpha !== undefined && !Number.isFinite(alpha)) {
+    throw new UserError(`${path}: ${parts.alpha?.name ?? `the alpha of ${name}`} is ${alpha}: the adapter is broken.`, {
+      fix: "Use an earlier checkpoint of it.",
+    });
+  }
   const read = new Map<string, Part>();
   for (const [part, entry] of Object.entries(parts)) {
     if (part === "alpha") continue;

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { normal } from "../diffusion/philox.ts";
 import { writeSafetensors } from "../formats/safetensors.ts";
 import { readDelta, readLowRank } from "./delta.ts";
-import { openAdapter, type OpenedModule } from "./open.ts";
+import { openAdapter } from "./open.ts";
 
 let folder = "";
 beforeAll(async () => {

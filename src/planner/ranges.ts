@@ -5,7 +5,6 @@ import type { PlannedSettings, TrainSettings } from "./plan.ts";
 /** Smallest and largest value of each number, and whether it must be whole. */
 const ranges: Readonly<Partial<Record<keyof TrainSettings, readonly [least: number, most: number, isWhole?: true]>>> = {
   seed: [0, 2 ** 32 - 1, true],
-  clipSkip: [1, 12, true],
   alpha: [1e-4, 1e4],
   steps: [1, 1e7, true],
   batch: [1, 4096, true],

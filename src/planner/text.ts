@@ -33,7 +33,7 @@ function usualSkip({ lineage, family }: BaseFacts): Planned<number> {
   const { clipSkip, label } = lineages[lineage?.name ?? family];
   return clipSkip === 1
     ? { value: 1, reason: "the last layer, as SD 1.5 was trained; many bases for anime want 2" }
-    : { value: clipSkip, reason: `${label} is used with the layer before the last` };
+    : { value: clipSkip, reason: `usual for ${label}` };
 }
 
 /** The lengths that a base can read: one chunk, two, or three. */

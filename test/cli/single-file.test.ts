@@ -94,5 +94,5 @@ test("NoobAI V-Pred is trained on and drawn with as velocity on a schedule that 
 
   const refused = await gesso([...args, "--clip-skip", "1", "--out", inside("no.png")]);
   expect(refused.exitCode).toBe(2);
-  expect(refused.err[0]).toMatch(/^Clip skip 1 cannot be had of noobaiXL_vPred\.safetensors: SDXL always reads/);
+  expect(refused.err[0]).toMatch(/^noobaiXL_vPred\.safetensors cannot be read with a clip skip of 1: SDXL was trained on/);
 });

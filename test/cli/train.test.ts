@@ -99,6 +99,8 @@ describe("a run", () => {
           text encoder rate  off           text encoders are left alone: they tend to forget
           schedule           cosine        usual for this kind
           resolution         32 px         what the base was made for
+          caption length     14 tokens     the longest caption has 10 tokens, and the text encoder reads 14
+                                           at once
           caption dropout    0.05          a style must hold without words too
           held out           12 %          about one picture in eight tells when to stop
           checkpoint every   1 step        ten a run, so that the best one can be kept
