@@ -5,7 +5,8 @@ import { UserError } from "../errors.ts";
 import { adapterDTypes, adapterStyles, convertAdapter } from "../index.ts";
 import { defineCommand } from "./command.ts";
 import { findAdapterBase } from "./find-adapter-base.ts";
-import { countOf, quotePath } from "./format.ts";
+import { countOf } from "./format.ts";
+import { describeLoading } from "./lora-output.ts";
 
 export const loraConvertCommand = defineCommand({
   name: "lora convert",
@@ -55,9 +56,7 @@ export const loraConvertCommand = defineCommand({
       return 0;
     }
     terminal.out(`${out}: ${countOf(report.modules, "layer")} in ${to === "peft" ? "PEFT's" : "Kohya's"} naming.`);
-    const loading = report.loads.filter(({ loads }) => loads === "yes").map(({ program }) => program);
-    terminal.out(`Loads in ${loading.length > 0 ? loading.join(", ") : "none of the programs that Gesso knows"}.`);
-    if (loading.length < report.loads.length) terminal.out(`What the others do with it: gesso lora inspect ${quotePath(out)}`);
+    for (const line of describeLoading(report.loads, out)) terminal.out(line);
     return 0;
   },
 });

@@ -4,6 +4,7 @@ import { extractAdapter, type ExtractPart, extractParts, openBase, type TargetSe
 import { defineCommand } from "./command.ts";
 import { countOf, formatBytes } from "./format.ts";
 import {
+  describeLoadingOf,
   describeParts,
   outputOptions,
   parseDType,
@@ -61,6 +62,7 @@ export const loraExtractCommand = defineCommand({
     printReport(terminal, options.json, report, [
       `${out}: ${layers} of ${countOf(comparedLayers, "layer")} differ, ${dtype}, ${formatBytes(bytes)}.`,
       ...describeParts(report.parts),
+      ...(await describeLoadingOf(out)),
       ...notes,
     ]);
     return 0;

@@ -3,7 +3,16 @@ import { formatBytes, countOf } from "./format.ts";
 import { UserError } from "../errors.ts";
 import { type AdapterSource, mergeAdapters, mergeIntoBase, openBase, parseRankChoice } from "../index.ts";
 import { defineCommand, type Terminal } from "./command.ts";
-import { describeParts, outputOptions, parseDType, prepareOutput, printReport, showProgress, wrongUse } from "./lora-output.ts";
+import {
+  describeLoadingOf,
+  describeParts,
+  outputOptions,
+  parseDType,
+  prepareOutput,
+  printReport,
+  showProgress,
+  wrongUse,
+} from "./lora-output.ts";
 import { parseLora } from "./grid.ts";
 
 export const loraMergeCommand = defineCommand({
@@ -57,6 +66,7 @@ export const loraMergeCommand = defineCommand({
     printReport(terminal, options.json, report, [
       `${out}: ${countOf(report.layers, "layer")} from ${countOf(sources.length, "file")}, ${report.dtype}, ${formatBytes(report.bytes)}.`,
       ...describeParts(report.parts),
+      ...(await describeLoadingOf(out)),
     ]);
     return 0;
   },

@@ -2,9 +2,17 @@
 import { mkdir, stat } from "node:fs/promises";
 import { dirname, extname, resolve } from "node:path";
 import { UserError } from "../errors.ts";
-import { type AdapterDType, parseRankChoice, type PartReport, type RankChoice } from "../index.ts";
+import {
+  type AdapterDType,
+  checkCompatibility,
+  type Compatibility,
+  openAdapter,
+  parseRankChoice,
+  type PartReport,
+  type RankChoice,
+} from "../index.ts";
 import type { OptionSpec, Terminal } from "./command.ts";
-import { countOf, cut, wrapText } from "./format.ts";
+import { countOf, cut, quotePath, wrapText } from "./format.ts";
 
 const dtypeNames = ["float16", "bfloat16", "float32"] as const satisfies readonly AdapterDType[];
 
@@ -88,4 +96,18 @@ export function printReport(terminal: Terminal, json: boolean | undefined, repor
   terminal.status("");
   if (json) terminal.out(JSON.stringify(report, null, 2));
   else for (const line of lines) terminal.out(line.startsWith(" ") ? line : wrapText(line, terminal.columns));
+}
+
+/** Which programs take the whole of a file that was written, by `checkCompatibility`. */
+export function describeLoading(loads: readonly Compatibility[], path: string): readonly string[] {
+  const loading = loads.filter(({ loads: verdict }) => verdict === "yes").map(({ program }) => program);
+  return [
+    `Loads in ${loading.length > 0 ? loading.join(", ") : "none of the programs that Gesso knows"}.`,
+    ...(loading.length < loads.length ? [`What the others do with it: gesso lora inspect ${quotePath(path)}`] : []),
+  ];
+}
+
+/** The same of a file on the disk. */
+export async function describeLoadingOf(path: string): Promise<readonly string[]> {
+  return describeLoading(checkCompatibility(await openAdapter(path)), path);
 }

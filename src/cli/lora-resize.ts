@@ -3,6 +3,7 @@ import { openBase, resizeAdapter } from "../index.ts";
 import { defineCommand } from "./command.ts";
 import { countOf, formatBytes } from "./format.ts";
 import {
+  describeLoadingOf,
   describeParts,
   outputOptions,
   parseDType,
@@ -51,6 +52,7 @@ export const loraResizeCommand = defineCommand({
     printReport(terminal, options.json, report, [
       `${out}: ${countOf(report.layers, "layer")}, ${report.dtype}, ${formatBytes(report.bytes)} (was ${formatBytes(report.sourceBytes)}).`,
       ...describeParts(report.parts),
+      ...(await describeLoadingOf(out)),
     ]);
     return 0;
   },

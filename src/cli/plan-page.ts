@@ -50,6 +50,7 @@ const shownSettings: readonly (readonly [name: keyof TrainSettings, label: strin
 const otherLabels: Readonly<Partial<Record<keyof TrainSettings, string>>> = {
   textEncoder2LearningRate: "text encoder 2 rate",
   flip: "mirrored",
+  recompute: "recompute",
   warmupSteps: "warm-up",
   maxGradNorm: "longest gradient",
   minSnrGamma: "min-SNR gamma",

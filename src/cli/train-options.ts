@@ -127,6 +127,10 @@ export const engineOptions = {
 
 const running = {
   ...engineOptions,
+  recompute: {
+    kind: "switch",
+    about: "Compute activations again instead of keeping them (gradient checkpointing): far less memory, a third more work.",
+  },
   resume: { kind: "text", value: "DIR", about: "Go on with the stopped run in this folder, exactly where it stood." },
   json: { kind: "switch", about: "Print events as JSON, one a line, and nothing else." },
 } as const satisfies OptionTable;
@@ -151,6 +155,7 @@ export function readSettings(options: TrainOptions): Partial<UserChoices> {
     trigger: options.trigger,
     skipBroken: options["skip-broken"],
     flip: options.flip,
+    recompute: options.recompute,
     steps: options.steps,
     batch: options.batch,
     accumulation: options.accumulate,

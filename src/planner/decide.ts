@@ -152,6 +152,7 @@ export function decidePictures(dataset: DatasetFacts, base: BaseFacts, family: R
       family !== "mini",
       family === "mini" ? "small pictures are enlarged to the base's own size" : "enlarged pictures teach blur",
     ),
+    recompute: choose(choices.recompute, false, "activations are kept: the fastest, where memory is enough"),
     flip: choose(choices.flip, false, "a mirrored subject may be a wrong one; switch it on for symmetric ones"),
     alphaAsMask: choose(choices.alphaAsMask, false, "transparent parts become white"),
   };

@@ -82,6 +82,8 @@ export interface TrainSettings {
   /** Pictures smaller than their bucket keep their size. */
   readonly noUpscale: boolean;
   readonly flip: boolean;
+  /** Activations of each block are computed again in the backward pass instead of being kept: gradient checkpointing. */
+  readonly recompute: boolean;
   /** The alpha channel says what counts; without it transparent parts become white. */
   readonly alphaAsMask: boolean;
   /** Chance of a caption being empty in a step. */

@@ -1,11 +1,11 @@
 /** Compiled graphs by name: each is built when it is first asked for. */
-import type { CompileOptions, Executable } from "../engines/engine.ts";
+import type { Executable } from "../engines/engine.ts";
 import type { Graph } from "../graph/graph.ts";
-import type { WeightStore } from "./weights.ts";
+import type { GraphOptions, WeightStore } from "./weights.ts";
 
 export interface Executables {
   /** @param build makes the graph where no executable has this name yet */
-  get(name: string, build: () => Graph, options?: Omit<CompileOptions, "name">): Promise<Executable>;
+  get(name: string, build: () => Graph, options?: GraphOptions): Promise<Executable>;
   has(name: string): boolean;
   /** Ends all of them; what is asked for later is compiled again. */
   dispose(): Promise<void>;

@@ -123,7 +123,10 @@ function createSteps(
     isCompiled: (size: LatentSize): boolean => executables.has(nameOf(size)),
     /** A whole step, or one of the microsteps that are summed. */
     step: (size: LatentSize): Promise<Executable> =>
-      executables.get(nameOf(size), () => buildOne(lossOptions({ batch, ...size })), { keepsMemory: oneSize }),
+      executables.get(nameOf(size), () => buildOne(lossOptions({ batch, ...size })), {
+        keepsMemory: oneSize,
+        recompute: settings.recompute,
+      }),
     apply: (): Promise<Executable> => executables.get("apply", () => buildApplyStep(groups, optimizer)),
     losses: (shape: DenoiserShape): Promise<Executable> =>
       executables.get(`loss ${shape.width}x${shape.height} x${shape.batch}`, () => buildLoss(base, lossOptions(shape))),

@@ -248,6 +248,14 @@ async function countFiles(folder: string): Promise<number> {
   return (await readdir(folder, { recursive: true })).filter((name) => name.endsWith(".safetensors")).length;
 }
 
+test("a run that computes activations again learns the same bytes", async () => {
+  const plan = await toy.plan("recomputed", { recompute: true });
+  await collect(train(plan, toyOptions));
+  const adapterOf = (run: TrainPlan) =>
+    readFile(join(run.runFolder.value, "checkpoints", "step-000004", "optimizer.safetensors"));
+  expect((await adapterOf(plan)).equals(await adapterOf(whole.plan))).toBe(true);
+});
+
 test("a run goes on from an adapter file: its first loss is the base's with that adapter", async () => {
   const from = join(whole.plan.runFolder.value, "whole.safetensors");
   const events = await collect(train(await toy.plan("continued", { steps: 1, continueFrom: from }), toyOptions));

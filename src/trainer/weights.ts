@@ -7,9 +7,15 @@ import { optimise } from "../graph/passes.ts";
 import { lowerPrecision } from "../graph/precision.ts";
 import type { WeightChange } from "../lora/read.ts";
 
+/** How a graph is prepared, beside its name. */
+export interface GraphOptions extends Omit<CompileOptions, "name"> {
+  /** Compute activations again instead of keeping them. */
+  readonly recompute?: boolean;
+}
+
 export interface WeightStore {
   /** Prepares a graph and loads those of its base weights that are not on the engine yet. Other buffers must be there already. */
-  compile(graph: Graph, name: string, options?: Omit<CompileOptions, "name">): Promise<Executable>;
+  compile(graph: Graph, name: string, options?: GraphOptions): Promise<Executable>;
   /** What adapters that are not of low rank add to the base's weights, in place of what they added before. */
   setChanges(changes: readonly ScaledChange[]): Promise<void>;
   /** Frees a component's weights. No executable that uses them may be run afterwards. */
@@ -37,8 +43,9 @@ export function createWeightStore(engine: Engine, base: Pick<BaseModel, "weights
     return lowerPrecision(graph, { compute, storage });
   };
   return {
-    async compile(graph, name, options) {
-      const ready = optimise(lower(graph), { keep: engine.composites });
+    async compile(graph, name, { recompute = false, ...options } = {}) {
+      const remat = recompute ? ({ blocks: "all" } as const) : undefined;
+      const ready = optimise(lower(graph), { keep: engine.composites, ...(remat ? { remat } : {}) });
       for (const { attrs } of ready.inputs) {
         const weight = attrs.kind === "buffer" ? base.weights.get(attrs.name) : undefined;
         if (!weight || loaded.has(attrs.name)) continue;
