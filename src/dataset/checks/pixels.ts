@@ -186,7 +186,11 @@ export function blurAtTraining(picture: InspectedPicture): number | undefined {
 }
 
 /** Borders that are no part of the picture, or undefined. Both sides of a bar count, for a wall may end at one. */
-export function bordersToTrim({ measurement }: Pick<InspectedPicture, "measurement">): Borders | undefined {
+export function bordersToTrim({
+  measurement,
+}: {
+  readonly measurement: Pick<InspectedPicture["measurement"], "borders" | "widthPx" | "heightPx">;
+}): Borders | undefined {
   const { borders, widthPx, heightPx } = measurement;
   if (!borders) return undefined;
   const isBar = (near: number, far: number, side: number): boolean =>
