@@ -5,16 +5,20 @@ import { findNearest, UserError } from "../src/errors.ts";
 import { type BenchOptions, type Claim, describeMachine } from "./claim.ts";
 import { speedClaim } from "./speed.ts";
 import { heldOut } from "./held-out.ts";
+import { inspectProof } from "./inspect/proof.ts";
+import { inspectSpeed } from "./inspect/speed.ts";
 import { steady } from "./steady.ts";
 import { workloads } from "./workloads.ts";
 
-const claims: readonly Claim[] = [...workloads.map(speedClaim), steady, heldOut];
+const claims: readonly Claim[] = [...workloads.map(speedClaim), steady, heldOut, inspectSpeed];
+/** Only when asked for by name: they need more than a clone. */
+const named: readonly Claim[] = [inspectProof];
 
 const help = `Measures what Gesso claims of speed and memory, on this machine. Keep it idle meanwhile.
 
 Usage: npm run bench -- [NAME...] [--python PATH] [--threads N] [--rounds N] [--steps N] [--warmup N]
 
-${claims.map(({ name, about }) => `  ${name.padEnd(18)}  ${about}`).join("\n")}
+${[...claims, ...named].map(({ name, about }) => `  ${name.padEnd(18)}  ${about}`).join("\n")}
 
   --python PATH       an interpreter with torch, diffusers and peft: times the same step there, in turn, and prints the ratio
   --threads N         of both sides; default: the processors that this process may use
@@ -75,8 +79,9 @@ function readCount(name: string, text: string | undefined, fallback: number): nu
 }
 
 function findClaim(name: string): Claim {
-  const names = claims.map((claim) => claim.name);
-  const found = claims.find((claim) => claim.name === name);
+  const all = [...claims, ...named];
+  const names = all.map((claim) => claim.name);
+  const found = all.find((claim) => claim.name === name);
   if (found) return found;
   const nearest = findNearest(name, names);
   const fix = `${nearest ? `Did you mean ${nearest}? ` : ""}Choose one or more of ${names.join(", ")}.`;

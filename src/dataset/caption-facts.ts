@@ -8,7 +8,7 @@ import {
   qualityTags,
   styleWords,
 } from "./caption-words.ts";
-import { hasTrigger, tidyCaption } from "./captions.ts";
+import { tidyCaption } from "./captions.ts";
 import { thresholds } from "./thresholds.ts";
 
 /** Counts tokens as a base model's text encoder does. */
@@ -43,9 +43,11 @@ export interface CaptionFacts {
   readonly contradictions: readonly string[];
 }
 
-/** "variant": written otherwise, as `variant` has it. Undefined where no trigger word is set. */
+/** "variant": written otherwise, as `variant` has it; `isCaseOnly` where only capitals differ, which CLIP does not see. Undefined where no trigger word is set. */
 export type TriggerPlace =
-  { readonly at: "first" | "later" | "absent" } | { readonly at: "variant"; readonly variant: string } | undefined;
+  | { readonly at: "first" | "later" | "absent" }
+  | { readonly at: "variant"; readonly variant: string; readonly isCaseOnly: boolean }
+  | undefined;
 
 export function describeCaption(
   text: string,
@@ -54,30 +56,33 @@ export function describeCaption(
   const { tokenizer } = options;
   const tags = splitTags(text);
   const words = wordsOf(text);
+  const line = spaced(text);
   return {
     text,
-    kind: kindOf(text),
+    kind: kindOf(text, options.trigger),
     tags,
     words,
     tokens: tokenizer?.encode(text).length,
     cutOff: tokenizer?.cutOff(text) ?? "",
     trigger: placeOf(text, options.trigger),
-    styleWords: styleWords.filter((word) => holds(text, word)),
+    styleWords: spacedLists.style.filter(([, word]) => line.includes(word)).map(([word]) => word),
     qualityTags: tags.filter((tag) => qualityTags.some((pattern) => pattern.test(tag))),
-    namesBackground: backgroundWords.some((word) => holds(text, word)),
-    namesLight: lightWords.some((word) => holds(text, word)),
+    namesBackground: spacedLists.background.some((word) => line.includes(word)),
+    namesLight: spacedLists.light.some((word) => line.includes(word)),
     contradictions: findContradictions(tags),
   };
 }
 
-/** The rule of Civitai's trainer: long with few commas is a sentence. A short text without any comma is one as well. */
-function kindOf(text: string): CaptionFacts["kind"] {
+/** The rule of Civitai's trainer: long with few commas is a sentence. Of short texts, those whose parts are long. */
+function kindOf(text: string, trigger: string | undefined): CaptionFacts["kind"] {
   if (text === "") return undefined;
-  const commas = text.split(",").length - 1;
-  const isLong = text.length > thresholds.sentenceLength.value;
-  if (isLong)
-    return commas < thresholds.sentenceCommas.value * text.length && /\s/.test(text) && !isTagList(text) ? "sentence" : "tags";
-  return commas === 0 && text.split(" ").length > 3 ? "sentence" : "tags";
+  if (text.length > thresholds.sentenceLength.value) {
+    const commas = text.split(",").length - 1;
+    return commas < thresholds.sentenceCommas.value * text.length && !isTagList(text) ? "sentence" : "tags";
+  }
+  const parts = splitTags(text).filter((part) => part !== trigger?.toLowerCase());
+  const words = parts.reduce((sum, part) => sum + part.split(" ").length, 0);
+  return words >= thresholds.sentenceWords.value * Math.max(1, parts.length) ? "sentence" : "tags";
 }
 
 /** Several parts, hardly any longer than three words. */
@@ -104,10 +109,17 @@ function wordsOf(text: string): readonly string[] {
   return [...new Set(words.filter((word) => !emptyWords.has(word)))];
 }
 
-/** Whole words, in whatever case; a tag's underscores count as spaces. */
-function holds(text: string, words: string): boolean {
-  return hasTrigger(text.replaceAll("_", " "), words);
+/** Lower case, every run of other signs as one space, one at each end: whole words are found by looking for " word ". */
+function spaced(text: string): string {
+  return ` ${text.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, " ")} `.replace(/ {2,}/g, " ");
 }
+
+/** Word lists as they are looked for. */
+const spacedLists = {
+  style: styleWords.map((word) => [word, spaced(word)] as const),
+  background: backgroundWords.map(spaced),
+  light: lightWords.map(spaced),
+};
 
 function placeOf(text: string, trigger: string | undefined): TriggerPlace {
   const word = tidyCaption(trigger ?? "");
@@ -115,7 +127,9 @@ function placeOf(text: string, trigger: string | undefined): TriggerPlace {
   if (text.startsWith(word) && !/[\p{L}\p{N}_]/u.test(text.charAt(word.length))) return { at: "first" };
   if (hasExactly(text, word)) return { at: "later" };
   const variant = findVariant(text, word);
-  return variant === undefined ? { at: "absent" } : { at: "variant", variant };
+  return variant === undefined
+    ? { at: "absent" }
+    : { at: "variant", variant, isCaseOnly: variant.toLowerCase() === word.toLowerCase() };
 }
 
 function hasExactly(text: string, word: string): boolean {
@@ -125,7 +139,7 @@ function hasExactly(text: string, word: string): boolean {
   return !isPart(text.charAt(at - 1)) && !isPart(text.charAt(at + word.length));
 }
 
-/** The trigger in other case, with other separators, or one letter off: the first letters must be right. */
+/** The trigger in other case, with other separators, or one letter off; the first two letters must be right. */
 function findVariant(text: string, trigger: string): string | undefined {
   const plain = (word: string): string => word.toLowerCase().replace(/[\s_-]+/g, "");
   const target = plain(trigger);
@@ -137,12 +151,15 @@ function findVariant(text: string, trigger: string): string | undefined {
   return parts.find((part) => part !== "" && (plain(part) === target || isOneOff(plain(part), target)));
 }
 
+/** One letter more, less or other, or two neighbours swapped. */
 function isOneOff(a: string, b: string): boolean {
   if (b.length < 5 || Math.abs(a.length - b.length) > 1 || a.slice(0, 2) !== b.slice(0, 2)) return false;
-  let [start, end] = [0, 0];
+  let start = 0;
+  let end = 0;
   while (start < Math.min(a.length, b.length) && a[start] === b[start]) start++;
   while (end < Math.min(a.length, b.length) - start && a.at(-1 - end) === b.at(-1 - end)) end++;
-  return Math.max(a.length, b.length) - start - end <= 1;
+  const [left, right] = [a.slice(start, a.length - end), b.slice(start, b.length - end)];
+  return Math.max(left.length, right.length) <= 1 || (left.length === 2 && left === [...right].reverse().join(""));
 }
 
 function findContradictions(tags: readonly string[]): readonly string[] {

@@ -24,7 +24,7 @@ function table<const T extends Readonly<Record<string, Threshold>>>(rows: T): Re
 export const thresholds = table({
   // Resolution and shape.
   areaWarn: {
-    value: 1,
+    value: 0.95,
     unit: "of the target area",
     about: "smaller pictures are enlarged",
     source: "heuristic, from EveryDream2trainer's data guide",
@@ -124,6 +124,7 @@ export const thresholds = table({
   sameCaptions: { value: 0.3, unit: "of the pictures", about: "more captions that are the same", source: heuristic },
   sentenceLength: { value: 80, unit: "characters", about: "a sentence has more", source: "Civitai's trainer" },
   sentenceCommas: { value: 0.05, unit: "of the characters", about: "a sentence has fewer commas", source: "Civitai's trainer" },
+  sentenceWords: { value: 3.5, unit: "words", about: "parts of a short sentence have on average more", source: heuristic },
   mixedCaptions: { value: 0.15, unit: "of the captions", about: "more of the rarer kind is a mixture", source: heuristic },
   coreTag: {
     value: 0.4,

@@ -88,8 +88,12 @@ export const wordChecks: readonly Check[] = [
     judge: (facts) =>
       perPicture(
         facts,
-        ({ caption: { trigger } }) =>
-          trigger?.at === "variant" ? { severity: "warning", measured: `"${trigger.variant}"` } : undefined,
+        ({ caption: { trigger } }) => {
+          if (trigger?.at !== "variant") return undefined;
+          // CLIP lower-cases what it reads; T5 does not.
+          const isHarmless = trigger.isCaseOnly && facts.target.tokenizer !== undefined;
+          return { severity: isHarmless ? "info" : "warning", measured: `"${trigger.variant}"` };
+        },
         (count) =>
           `${count} ${count.startsWith("1 ") ? "spells" : "spell"} the trigger word "${facts.target.trigger}" otherwise.`,
       ),

@@ -11,8 +11,8 @@ export interface Borders {
 
 /** Grey levels that compression moves a flat colour by. */
 const TOLERANCE = 14;
-/** Along a bar's inner edge most of the line has another colour; around a drawing on plain paper only where its top touches. */
-const FILLED = 0.5;
+/** Along a bar's inner edge nearly all of the line has another colour; around a drawing on plain paper only where its top touches. */
+const FILLED = 0.8;
 /** Lines after the last flat one within which the picture must have begun: compression and resizing soften the edge. */
 const EDGE_PX = 4;
 /** Points looked at along a line. */
