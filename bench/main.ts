@@ -6,6 +6,8 @@ import { type BenchOptions, type Claim, describeMachine } from "./claim.ts";
 import { speedClaim } from "./speed.ts";
 import { grid } from "./grid.ts";
 import { heldOut } from "./held-out.ts";
+import { inspectProof } from "./inspect/proof.ts";
+import { inspectSpeed } from "./inspect/speed.ts";
 import { makeFullSize } from "./make-full-size.ts";
 import { sdxlMemory } from "./sdxl-memory.ts";
 import { sdxlStep } from "./sdxl-step.ts";
@@ -19,6 +21,8 @@ const claims: readonly Claim[] = [
   steady,
   heldOut,
   grid,
+  inspectSpeed,
+  inspectProof,
   makeFullSize("sdxl"),
   makeFullSize("sd15"),
   sdxlStep,

@@ -4,6 +4,7 @@ import type { BaseModel, BaseOptions } from "./checkpoints/base.ts";
 import { userCacheFolder } from "./checkpoints/cache-folder.ts";
 import { extractAdapter as extractFrom, type ExtractOptions, type ExtractReport } from "./checkpoints/extract-adapter.ts";
 import { openBase as openBaseIn } from "./checkpoints/open-base.ts";
+import { inspectDataset as inspectDatasetWith, type InspectionEvent } from "./dataset/inspect.ts";
 import { createChosenEngine } from "./engines/choose.ts";
 import type { Engine } from "./engines/engine.ts";
 import { createOrtEngine } from "./engines/ort/engine.ts";
@@ -21,6 +22,7 @@ import { type AdapterReport, inspectAdapter as inspectWith, type InspectOptions 
 import { settingsOf, type TrainPlan } from "./planner/plan.ts";
 import { version } from "./trainer/adapter-file.ts";
 import type { TrainEvent } from "./trainer/events.ts";
+import { isInspectionFamily, type TargetChoices, targetOfBase, targetOfFamily } from "./trainer/inspection-target.ts";
 import { readPlan } from "./trainer/run-folder.ts";
 import {
   drawPictures as drawPicturesWith,
@@ -41,6 +43,12 @@ export type { LineageName } from "./models/lineages.ts";
 export { readDataset } from "./dataset/read.ts";
 export type { Dataset, DatasetItem, Finding, ReadDatasetOptions } from "./dataset/read.ts";
 export { insertTrigger } from "./dataset/captions.ts";
+export type { InspectionEvent } from "./dataset/inspect.ts";
+export type { CopyReport, DatasetReport, InspectionFinding, PictureReport } from "./dataset/report.ts";
+export { mendDataset } from "./dataset/mend.ts";
+export type { MendReport } from "./dataset/mend.ts";
+export { inspectionFamilies } from "./trainer/inspection-target.ts";
+export { makeThumbnail } from "./formats/thumbnails.ts";
 export { describeDataset } from "./trainer/dataset-facts.ts";
 
 export { planTraining, settingsOf } from "./planner/plan.ts";
@@ -134,6 +142,31 @@ export function resumeTraining(
     return createChosenEngine({ ...settings, python: python ?? settings.python });
   };
   return resumeWith(runFolder, { createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile(), signal });
+}
+
+export interface InspectionChoices extends Partial<TargetChoices> {
+  /** "mini", a folder or file as `openBase` takes it, or one of `inspectionFamilies`; "mini" by default. */
+  readonly base?: string | undefined;
+  /** For pictures without a caption of their own. */
+  readonly defaultCaption?: string | undefined;
+  /** Where measurements are kept; the user's cache folder by default, null for nowhere. */
+  readonly cacheFolder?: string | null | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Measures every picture and caption of a dataset folder and says what would make training fail, and how to mend it. The last event is
+ * `done` with the report, or `stopped`. Measurements are kept, so that a second inspection takes seconds.
+ *
+ * @throws UserError for a folder or a base that cannot be used
+ * @example for await (const event of inspectDataset("./photos", { base: "sdxl", type: "style" })) if (event.type === "done") console.log(event.report.counts);
+ */
+export async function* inspectDataset(folder: string, choices: InspectionChoices = {}): AsyncGenerator<InspectionEvent, void> {
+  const { base = "mini", type = "concept", cacheFolder, defaultCaption, signal } = choices;
+  const wanted = { ...choices, type };
+  const target = isInspectionFamily(base) ? await targetOfFamily(base, wanted) : targetOfBase(await openBase(base), wanted);
+  const kept = cacheFolder === null ? undefined : (cacheFolder ?? join(userCacheFolder(), "inspect"));
+  yield* inspectDatasetWith(folder, { target, cacheFolder: kept, defaultCaption, signal });
 }
 
 /** Draws one picture for each prompt, on the CPU engine when no other is given. */

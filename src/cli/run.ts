@@ -4,6 +4,10 @@ import type { Command, Terminal } from "./command.ts";
 
 /** Commands load when they are asked for: `gesso --help` must not load an engine. */
 const commands: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<Command> }>> = {
+  inspect: {
+    summary: "Say what in a dataset would make training fail, and mend it.",
+    load: async () => (await import("./inspect.ts")).inspectCommand,
+  },
   train: { summary: "Train a LoRA on a folder of pictures.", load: async () => (await import("./train.ts")).trainCommand },
   sample: {
     summary: "Draw pictures, or a sheet that compares them.",

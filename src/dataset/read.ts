@@ -64,19 +64,34 @@ const CAPTION_ENDINGS: readonly string[] = [".txt", ".caption"];
  * @example const { items, findings } = await readDataset("./photos");
  */
 export async function readDataset(folder: string, options: ReadDatasetOptions = {}): Promise<Dataset> {
+  const survey = await surveyDataset(folder, options);
+  const { items } = survey;
+  const findings = [...survey.findings];
+  noteMissingCaptions(folder, items, findings);
+  if (options.skipBroken !== true) refuseBroken(folder, findings);
+  const told = findings.map((finding) =>
+    finding.severity === "error" ? { ...finding, severity: "warning" as const } : finding,
+  );
+  return { folder, items, findings: told };
+}
+
+/**
+ * As `readDataset`, but broken files are told among the findings, as errors, and missing captions not at all.
+ *
+ * @throws UserError where no picture can be used
+ */
+export async function surveyDataset(folder: string, options: ReadDatasetOptions = {}): Promise<Dataset> {
   const findings: Finding[] = [];
   const groups = await findGroups(folder, findings);
   const pictures = await findPictures(folder, groups, options, findings);
   const found = await mapConcurrently(pictures, 4, (picture) => measure(picture, options.verifyPixels ?? true));
   findings.push(...found.flatMap((result) => result.findings));
   const items = found.flatMap(({ item }) => (item ? [item] : [])).sort((a, b) => compare(a.name, b.name));
-  noteMissingCaptions(folder, items, findings);
-  if (options.skipBroken !== true) refuseBroken(folder, findings);
-  const told = findings.map((finding) =>
-    finding.severity === "error" ? { ...finding, severity: "warning" as const } : finding,
-  );
-  if (items.length === 0) throw noPictures(folder, groups, pictures.length);
-  return { folder, items, findings: told };
+  if (items.length === 0) {
+    if (options.skipBroken !== true) refuseBroken(folder, findings);
+    throw noPictures(folder, groups, pictures.length);
+  }
+  return { folder, items, findings };
 }
 
 /** A picture file before it is opened. */

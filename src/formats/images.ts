@@ -108,6 +108,16 @@ export async function decodePicture(path: string, options: { readonly background
 }
 
 /**
+ * Decodes a whole picture with its alpha channel as it is: upright, sRGB, the first frame.
+ *
+ * @param bytes the file's, where the caller has read them already; `path` then only names them
+ * @throws UserError naming the file when it cannot be read completely
+ */
+export async function decodePixels(path: string, bytes?: Uint8Array): Promise<Pixels> {
+  return toPixels(path, openPicture(path, bytes).autoOrient());
+}
+
+/**
  * Decodes a picture, resizes it (Lanczos, a = 3), cuts the placement's window out and mirrors it where asked.
  *
  * @returns a picture of `placement.widthPx` x `placement.heightPx`
@@ -180,9 +190,9 @@ export function tensorToPixels(chw: Float32Array, heightPx: number, widthPx: num
   return { widthPx, heightPx, channels: 3, data };
 }
 
-function openPicture(path: string): Sharp {
+function openPicture(path: string, bytes?: Uint8Array): Sharp {
   // "error" refuses truncated files and broken data, but not the harmless warnings that phone pictures give.
-  return sharp(path, { failOn: "error", limitInputPixels: MAX_PIXELS, page: 0, pages: 1 });
+  return sharp(bytes ?? path, { failOn: "error", limitInputPixels: MAX_PIXELS, page: 0, pages: 1 });
 }
 
 function place(pipeline: Sharp, placement: Placement, kernel: "lanczos3" | "linear"): Sharp {

@@ -1,0 +1,193 @@
+/** The faults that the proof plants, one a row: what is done to a clean view, and which check must find it. */
+import sharp from "sharp";
+import type { Sharp } from "sharp";
+import type { View } from "./sources.ts";
+
+export interface Fault {
+  readonly name: string;
+  /** The check that must find it. */
+  readonly check: string;
+  /** Checks that may find it as well, for it is that too: neither right nor wrong. */
+  readonly also: readonly string[];
+  /** @param r a number in 0..1 that is the same for the same view */
+  plant(png: Buffer, view: View, r: number): Promise<{ readonly bytes: Buffer; readonly extension: string }>;
+}
+
+const png = async (pipeline: Sharp) => ({ bytes: await pipeline.png().toBuffer(), extension: "png" });
+const jpeg = async (pipeline: Sharp, quality: number) => ({
+  bytes: await pipeline.jpeg({ quality }).toBuffer(),
+  extension: "jpg",
+});
+const grounds = ["#000000", "#ffffff", "#1a1a1a", "#e8e2d0", "#3050a0"] as const;
+const groundOf = (r: number): string => grounds[Math.floor(r * grounds.length * 7) % grounds.length] ?? "#000000";
+
+export const faults: readonly Fault[] = [
+  {
+    name: "Gaussian blur, 2.5 to 6 px",
+    check: "sharpness.blur",
+    also: ["exposure.flat", "sharpness.enlarged"],
+    plant: (bytes, _, r) => jpeg(sharp(bytes).blur(2.5 + 3.5 * r), 92),
+  },
+  {
+    name: "enlarged 1.7 to 3 times",
+    check: "sharpness.enlarged",
+    also: ["sharpness.blur"],
+    async plant(bytes, { widthPx, heightPx }, r) {
+      const small = await sharp(bytes)
+        .resize(Math.round(widthPx / (1.7 + 1.3 * r)))
+        .png()
+        .toBuffer();
+      return jpeg(sharp(small).resize(widthPx, heightPx, { fit: "fill", kernel: r < 0.5 ? "cubic" : "lanczos3" }), 92);
+    },
+  },
+  {
+    name: "under-exposed",
+    check: "exposure.dark",
+    also: ["exposure.flat", "content.little", "sharpness.blur", "frame.border"],
+    plant: (bytes, _, r) => jpeg(sharp(bytes).linear(0.06 + 0.1 * r, 0), 92),
+  },
+  {
+    name: "over-exposed",
+    check: "exposure.light",
+    also: ["exposure.flat", "content.little", "sharpness.blur", "frame.border"],
+    plant: (bytes, _, r) => jpeg(sharp(bytes).linear(0.015 + 0.02 * r, 250), 92),
+  },
+  {
+    name: "haze",
+    check: "exposure.flat",
+    also: ["exposure.light", "content.little", "sharpness.blur", "frame.border"],
+    plant: (bytes, _, r) => jpeg(sharp(bytes).linear(0.05 + 0.04 * r, 120), 92),
+  },
+  {
+    name: "one small shape on one colour",
+    check: "content.little",
+    also: ["exposure.flat", "exposure.light", "exposure.dark"],
+    plant(_, { widthPx, heightPx }, r) {
+      const shape = `<svg width="${widthPx}" height="${heightPx}"><rect width="100%" height="100%" fill="${groundOf(r)}"/><circle cx="50%" cy="50%" r="${40 + 60 * r}" fill="#c04030"/></svg>`;
+      return png(sharp(Buffer.from(shape)));
+    },
+  },
+  {
+    name: "bars above and below or at the sides, 4 to 14 %",
+    check: "frame.border",
+    also: [],
+    plant(bytes, { widthPx, heightPx }, r) {
+      const share = 0.04 + 0.1 * r;
+      const isAbove = Math.round(r * 100) % 2 === 0;
+      const [x, y] = isAbove ? [0, Math.round(share * heightPx)] : [Math.round(share * widthPx), 0];
+      return jpeg(sharp(bytes).extend({ top: y, bottom: y, left: x, right: x, background: groundOf(r) }), 92);
+    },
+  },
+  {
+    name: "a frame of 2 to 6 %",
+    check: "frame.border",
+    also: [],
+    plant(bytes, { widthPx }, r) {
+      const side = Math.round((0.02 + 0.04 * r) * widthPx);
+      return jpeg(sharp(bytes).extend({ top: side, bottom: side, left: side, right: side, background: groundOf(r) }), 92);
+    },
+  },
+  {
+    name: "saved as JPEG of quality 8 to 35",
+    check: "compression.jpeg",
+    also: [],
+    plant: (bytes, _, r) => jpeg(sharp(bytes), Math.round(8 + 27 * r)),
+  },
+  {
+    name: "the same, saved again as PNG",
+    check: "compression.jpeg",
+    also: [],
+    async plant(bytes, _, r) {
+      return png(
+        sharp(
+          await sharp(bytes)
+            .jpeg({ quality: Math.round(8 + 27 * r) })
+            .toBuffer(),
+        ),
+      );
+    },
+  },
+  {
+    name: "transparent in part",
+    check: "frame.transparent",
+    also: ["exposure.light"],
+    plant(bytes, { widthPx, heightPx }, r) {
+      const hole = `<svg width="${widthPx}" height="${heightPx}"><ellipse cx="50%" cy="50%" rx="${35 + 10 * r}%" ry="40%" fill="#fff"/></svg>`;
+      return png(
+        sharp(bytes)
+          .ensureAlpha()
+          .composite([{ input: Buffer.from(hole), blend: "dest-in" }]),
+      );
+    },
+  },
+  {
+    name: "a fifth to a half of the side",
+    check: "resolution.small",
+    also: ["sharpness.enlarged"],
+    plant: (bytes, { widthPx }, r) => png(sharp(bytes).resize(Math.round(widthPx * (0.2 + 0.3 * r)))),
+  },
+  {
+    name: "cut to a strip of 3.2 to 6 to 1",
+    check: "shape.aspect",
+    also: ["shape.crop", "resolution.small"],
+    plant: (bytes, { widthPx, heightPx }, r) =>
+      png(
+        sharp(bytes).extract({
+          left: 0,
+          top: Math.round(heightPx * 0.3),
+          width: widthPx,
+          height: Math.max(32, Math.round(widthPx / (3.2 + 2.8 * r))),
+        }),
+      ),
+  },
+];
+
+/** Checks that need a clean view to be there more than once. */
+export interface CopyFault {
+  readonly name: string;
+  readonly check: string;
+  plant(png: Buffer, view: View, r: number): Promise<{ readonly bytes: Buffer; readonly extension: string }>;
+}
+
+export const copyFaults: readonly CopyFault[] = [
+  { name: "the same file", check: "copies.exact", plant: (bytes) => Promise.resolve({ bytes, extension: "png" }) },
+  {
+    name: "the same pixels in another file",
+    check: "copies.exact",
+    plant: async (bytes) => ({ bytes: await sharp(bytes).webp({ lossless: true }).toBuffer(), extension: "webp" }),
+  },
+  {
+    name: "smaller, recompressed, brighter",
+    check: "copies.altered",
+    plant: (bytes, { widthPx }, r) =>
+      jpeg(
+        sharp(bytes)
+          .resize(Math.round(widthPx * (0.5 + 0.4 * r)))
+          .linear(1.06, 4),
+        70,
+      ),
+  },
+  { name: "mirrored and recompressed", check: "copies.mirrored", plant: (bytes) => jpeg(sharp(bytes).flop(), 85) },
+  {
+    name: "cut to 65 to 88 % of the side",
+    check: "copies.cut",
+    plant(bytes, { widthPx, heightPx }, r) {
+      const share = 0.65 + 0.23 * r;
+      const [width, height] = [Math.round(widthPx * share), Math.round(heightPx * share)];
+      const left = Math.round((widthPx - width) * ((r * 7) % 1));
+      const top = Math.round((heightPx - height) * ((r * 13) % 1));
+      return jpeg(sharp(bytes).extract({ left, top, width, height }), 88);
+    },
+  },
+];
+
+/** A mark as sites put it on pictures: half-transparent letters in a corner. */
+export function markSvg({ widthPx, heightPx }: View, text: string, corner: number, opacity: number): Buffer {
+  const size = 0.035 * Math.min(widthPx, heightPx);
+  const x = corner % 2 === 0 ? size : widthPx - size;
+  const y = corner < 2 ? 1.8 * size : heightPx - size;
+  const anchor = corner % 2 === 0 ? "start" : "end";
+  return Buffer.from(
+    `<svg width="${widthPx}" height="${heightPx}"><text x="${x}" y="${y}" font-family="sans-serif" font-weight="bold" font-size="${size}" text-anchor="${anchor}" fill="#fff" stroke="#000" stroke-width="${size / 20}" opacity="${opacity}">${text}</text></svg>`,
+  );
+}

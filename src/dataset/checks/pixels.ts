@@ -1,0 +1,215 @@
+/** Checks of what the pixels are like: blur, exposure, emptiness, borders, transparency, compression, repeated marks. */
+import { type Borders } from "../measure/borders.ts";
+import { type Check, type InspectedPicture, isOrAre, limit, percent, perPicture } from "./check.ts";
+
+export const pixelChecks: readonly Check[] = [
+  {
+    id: "sharpness.blur",
+    title: "blurred",
+    why: "Blur is a look like any other: the LoRA learns it, and draws it.",
+    mend: "Use a sharper picture, or train at a smaller --resolution, where the blur is less than a pixel.",
+    thresholds: ["blurPx"],
+    judge: (facts) =>
+      perPicture(
+        facts,
+        (picture) => {
+          const blur = blurAtTraining(picture);
+          if (blur === undefined || blur < limit("blurPx")) return undefined;
+          return {
+            severity: "warning",
+            measured: `edges ${blur.toFixed(1)} px wide at ${picture.fit.bucket.widthPx} x ${picture.fit.bucket.heightPx}`,
+          };
+        },
+        (count) =>
+          `${count} ${isOrAre(count)} blurred at the size ${count.startsWith("1 ") ? "it is" : "they are"} trained at.`,
+      ),
+  },
+  {
+    id: "sharpness.enlarged",
+    title: "enlarged earlier",
+    why: "A picture that was enlarged before it came here has the pixels of its size, but not the detail.",
+    mend: "Find the original.",
+    thresholds: ["enlargementPeak", "enlargementBlurPx"],
+    judge: (facts) =>
+      perPicture(
+        facts,
+        ({ measurement, fit }) => {
+          const { enlargement, blurPx = 0 } = measurement;
+          // Harmless where training makes the picture so much smaller that no interpolated pixel is left.
+          if (fit.scale < 0.6 || blurPx < limit("enlargementBlurPx") || enlargement < limit("enlargementPeak"))
+            return undefined;
+          return {
+            severity: "warning",
+            measured: `interpolation ${enlargement.toFixed(0)} times the median, blur ${blurPx.toFixed(1)} px`,
+          };
+        },
+        (count) =>
+          `${count} ${count.startsWith("1 ") ? "was" : "were"} enlarged before, and ${count.startsWith("1 ") ? "has" : "have"} less detail than pixels.`,
+      ),
+  },
+  {
+    id: "exposure.dark",
+    title: "too dark",
+    why: "Where nearly all is black there is nothing to learn but the black, and samples come out dark.",
+    mend: "Brighten it, or leave it out.",
+    thresholds: ["dark"],
+    judge: (facts) =>
+      perPicture(
+        facts,
+        ({ measurement: { brightness99 } }) =>
+          brightness99 < limit("dark")
+            ? { severity: "warning", measured: `brightest 1 % at ${percent(brightness99)}` }
+            : undefined,
+        (count) => `${count} ${isOrAre(count)} almost black.`,
+      ),
+  },
+  {
+    id: "exposure.light",
+    title: "too light",
+    why: "Where nearly all is white there is nothing to learn but the white.",
+    mend: "Darken it, cut it closer to what it shows, or leave it out.",
+    thresholds: ["light"],
+    judge: (facts) =>
+      perPicture(
+        facts,
+        ({ measurement: { brightness5 } }) =>
+          brightness5 > limit("light")
+            ? { severity: "warning", measured: `all but 5 % above ${percent(brightness5)}` }
+            : undefined,
+        (count) => `${count} ${isOrAre(count)} almost white.`,
+      ),
+  },
+  {
+    id: "exposure.flat",
+    title: "no contrast",
+    why: "A hazy picture teaches haze.",
+    mend: "Raise its contrast, or leave it out.",
+    thresholds: ["contrast"],
+    judge: (facts) =>
+      perPicture(
+        facts,
+        ({ measurement: { contrast } }) =>
+          contrast < limit("contrast")
+            ? { severity: "warning", measured: `contrast ${contrast.toFixed(1)} grey levels` }
+            : undefined,
+        (count) => `${count} ${count.startsWith("1 ") ? "has" : "have"} hardly any contrast.`,
+      ),
+  },
+  {
+    id: "content.little",
+    title: "almost nothing to see",
+    why: "A picture of one or two flat colours has little to teach, and is learnt by heart.",
+    mend: "Leave it out, unless it is what you want to teach.",
+    thresholds: ["entropyBits"],
+    judge: (facts) =>
+      perPicture(
+        facts,
+        ({ measurement: { entropyBits } }) =>
+          entropyBits < limit("entropyBits") ? { severity: "warning", measured: `${entropyBits.toFixed(1)} bits` } : undefined,
+        (count) => `${count} ${count.startsWith("1 ") ? "shows" : "show"} almost nothing.`,
+      ),
+  },
+  {
+    id: "frame.border",
+    title: "bars or a frame",
+    why: "Bars at the edges are the easiest thing in a picture to learn: samples will have them.",
+    mend: "Cut them off.",
+    fix: "cuts the bars off",
+    thresholds: ["borderShare"],
+    judge: (facts) =>
+      perPicture(
+        facts,
+        (picture) => {
+          const borders = bordersToTrim(picture);
+          return borders && { severity: "warning", measured: describeBorders(borders) };
+        },
+        (count) => `${count} ${count.startsWith("1 ") ? "has" : "have"} bars or a frame of one colour.`,
+      ),
+  },
+  {
+    id: "frame.transparent",
+    title: "transparent parts",
+    why: "Transparent parts are trained as white, and samples get white ground; with masks they can be left out instead.",
+    mend: "Put a ground behind it if white is not meant, and name it in the caption.",
+    thresholds: ["transparentShare", "transparentWarn"],
+    judge: (facts) =>
+      perPicture(
+        facts,
+        ({ measurement: { transparent } }) => {
+          if (transparent <= limit("transparentShare")) return undefined;
+          return {
+            severity: transparent > limit("transparentWarn") ? "warning" : "info",
+            measured: `${percent(transparent)} transparent`,
+          };
+        },
+        (count) => `${count} ${count.startsWith("1 ") ? "has" : "have"} transparent parts, which are trained as white.`,
+      ),
+  },
+  {
+    id: "compression.jpeg",
+    title: "JPEG blocks",
+    why: "Flaws of compression are learnt before the subject is, on Flux above all (SimpleTuner's documentation).",
+    mend: "Use a version that was compressed less; saving it again at a higher quality does not bring back what was lost.",
+    thresholds: ["blockiness", "jpegQuality"],
+    judge: (facts) =>
+      perPicture(
+        facts,
+        ({ measurement: { blockiness, jpegQuality }, fit }) => {
+          const isLow = jpegQuality !== undefined && jpegQuality < limit("jpegQuality");
+          // Blocks that are made much smaller for training are gone.
+          if (fit.scale < 0.5 || !(isLow || blockiness > limit("blockiness"))) return undefined;
+          const quality = jpegQuality === undefined ? "" : `, quality ${jpegQuality}`;
+          return { severity: "warning", measured: `blocks stand out by ${blockiness.toFixed(1)} grey levels${quality}` };
+        },
+        (count) => `${count} ${isOrAre(count)} compressed so much that blocks are seen.`,
+      ),
+  },
+  {
+    id: "marks.corner",
+    title: "the same mark in a corner",
+    why: "A watermark or signature on many pictures is the surest thing that a LoRA learns, and the quickest on Flux.",
+    mend: "Cut the corner off, paint the mark out, or use pictures without it.",
+    thresholds: ["markShare", "markMinimum", "markCorrelation"],
+    judge: ({ marks, pictures }) =>
+      marks.map(({ corner, pictures: places }) => ({
+        severity: "error",
+        message: `${places.length} of ${pictures.length} pictures have the same mark in the ${corner} corner.`,
+        pictures: places.map((place) => ({ name: pictures[place]?.item.name ?? "", measured: corner })),
+      })),
+  },
+];
+
+/** The blur in pixels of the bucket; undefined where nothing has edges, or where the picture is too small to be judged. */
+export function blurAtTraining(picture: InspectedPicture): number | undefined {
+  const { measurement, fit } = picture;
+  return measurement.blurPx === undefined ? undefined : measurement.blurPx * Math.min(1, fit.scale);
+}
+
+/** Borders that are no part of the picture, or undefined. Both sides of a bar count, for a wall may end at one. */
+export function bordersToTrim({
+  measurement,
+}: {
+  readonly measurement: Pick<InspectedPicture["measurement"], "borders" | "widthPx" | "heightPx">;
+}): Borders | undefined {
+  const { borders, widthPx, heightPx } = measurement;
+  if (!borders) return undefined;
+  const isBar = (near: number, far: number, side: number): boolean =>
+    Math.min(near, far) >= limit("borderShare") * side && near + far < 0.8 * side;
+  const acrossX = isBar(borders.leftPx, borders.rightPx, widthPx);
+  const acrossY = isBar(borders.topPx, borders.bottomPx, heightPx);
+  if (!acrossX && !acrossY) return undefined;
+  return {
+    leftPx: acrossX ? borders.leftPx : 0,
+    rightPx: acrossX ? borders.rightPx : 0,
+    topPx: acrossY ? borders.topPx : 0,
+    bottomPx: acrossY ? borders.bottomPx : 0,
+  };
+}
+
+function describeBorders({ leftPx, rightPx, topPx, bottomPx }: Borders): string {
+  const sides = [
+    ...(leftPx + rightPx > 0 ? [`left ${leftPx}, right ${rightPx} px`] : []),
+    ...(topPx + bottomPx > 0 ? [`top ${topPx}, bottom ${bottomPx} px`] : []),
+  ];
+  return sides.join(", ");
+}

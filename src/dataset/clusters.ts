@@ -1,0 +1,146 @@
+/** How varied a set is: clusters of pictures that look alike, a diversity score, and a hold-out that stands for all of it. Pure. */
+import { createHash } from "node:crypto";
+import { thresholds } from "./thresholds.ts";
+
+/** Pictures by their place in the list; the first is the one nearest to all others of the cluster. */
+export type Cluster = readonly number[];
+
+/** Pictures that the exact measure of diversity is taken over; more are sampled evenly. */
+const MAX_FOR_DIVERSITY = 150;
+
+/** Cosine of two descriptors of `describeLayout`, -1..1. */
+export function likeness(a: Int8Array, b: Int8Array): number {
+  let dot = 0;
+  let lengths = 0;
+  let lengthA = 0;
+  for (let i = 0; i < a.length; i++) {
+    const x = a[i] ?? 0;
+    const y = b[i] ?? 0;
+    dot += x * y;
+    lengthA += x * x;
+    lengths += y * y;
+  }
+  return dot / Math.max(1, Math.sqrt(lengthA * lengths));
+}
+
+/**
+ * Clusters by the leader method: a picture joins the nearest leader that is near enough, or becomes one. Linear in clusters, which for
+ * sets of thousands matters more than the finer order of agglomeration. The largest cluster comes first.
+ */
+export function findClusters(descriptors: readonly Int8Array[]): readonly Cluster[] {
+  const clusters: { leader: Int8Array; members: number[] }[] = [];
+  for (const [index, descriptor] of descriptors.entries()) {
+    let best: { members: number[]; value: number } | undefined;
+    for (const { leader, members } of clusters) {
+      const value = likeness(leader, descriptor);
+      if (value >= thresholds.clusterLikeness.value && value > (best?.value ?? -1)) best = { members, value };
+    }
+    if (best) best.members.push(index);
+    else clusters.push({ leader: descriptor, members: [index] });
+  }
+  return clusters.map(({ members }) => medoidFirst(members, descriptors)).sort((a, b) => b.length - a.length);
+}
+
+/** The member with the largest mean likeness to the others first; of large clusters by a sample. */
+function medoidFirst(members: readonly number[], descriptors: readonly Int8Array[]): Cluster {
+  const sample = members.filter((_, i) => i % Math.ceil(members.length / 40) === 0);
+  const none = new Int8Array();
+  const scores = sample.map((index) =>
+    sample.reduce((sum, other) => sum + likeness(descriptors[index] ?? none, descriptors[other] ?? none), 0),
+  );
+  const medoid = sample[scores.indexOf(Math.max(...scores))];
+  return medoid === undefined ? members : [medoid, ...members.filter((index) => index !== medoid)];
+}
+
+/**
+ * The Vendi score (Friedman and Dieng 2022): exp of the entropy of the eigenvalues of K / n, the number of really different pictures
+ * that the set amounts to. K is exp(-(1 - cosine) / width): 1 for equal pictures, near 0 for unrelated ones.
+ *
+ * @returns over the number of pictures: 1 when all differ, 1 / n when all are equal
+ */
+export function measureDiversity(descriptors: readonly Int8Array[]): number {
+  const step = Math.max(1, descriptors.length / MAX_FOR_DIVERSITY);
+  const sample = Array.from(
+    { length: Math.min(descriptors.length, MAX_FOR_DIVERSITY) },
+    (_, i) => descriptors[Math.floor(i * step)],
+  );
+  const n = sample.length;
+  if (n < 2) return 1;
+  const width = thresholds.diversityWidth.value;
+  const none = new Int8Array();
+  const kernel = sample.map((a) => sample.map((b) => Math.exp(-(1 - likeness(a ?? none, b ?? none)) / width) / n));
+  const entropy = symmetricEigenvalues(kernel).reduce((sum, value) => (value > 1e-12 ? sum - value * Math.log(value) : sum), 0);
+  return Math.exp(entropy) / n;
+}
+
+/** Jacobi's method, sweeps of rotations until what is off the diagonal is nothing. Changes its argument. */
+function symmetricEigenvalues(matrix: number[][]): number[] {
+  const n = matrix.length;
+  const rows = matrix.map((row) => Float64Array.from(row));
+  for (let sweep = 0; sweep < 12; sweep++) {
+    let off = 0;
+    for (const [p, rowP] of rows.entries()) {
+      for (let q = p + 1; q < n; q++) {
+        const value = rowP[q] ?? 0;
+        off += value * value;
+        if (Math.abs(value) > 1e-9) rotate(rows, p, q);
+      }
+    }
+    if (off < 1e-14) break;
+  }
+  return rows.map((row, i) => row[i] ?? 0);
+}
+
+function rotate(rows: readonly Float64Array[], p: number, q: number): void {
+  const [rowP, rowQ] = [rows[p], rows[q]];
+  if (!rowP || !rowQ) return;
+  const theta = ((rowQ[q] ?? 0) - (rowP[p] ?? 0)) / (2 * (rowP[q] ?? 0));
+  const t = Math.sign(theta || 1) / (Math.abs(theta) + Math.sqrt(theta * theta + 1));
+  const c = 1 / Math.sqrt(t * t + 1);
+  const s = t * c;
+  for (let k = 0; k < rows.length; k++) {
+    const [a, b] = [rowP[k] ?? 0, rowQ[k] ?? 0];
+    rowP[k] = c * a - s * b;
+    rowQ[k] = s * a + c * b;
+  }
+  for (const row of rows) {
+    const [a, b] = [row[p] ?? 0, row[q] ?? 0];
+    row[p] = c * a - s * b;
+    row[q] = s * a + c * b;
+  }
+}
+
+/**
+ * Pictures to keep out of training, so that they stand for the whole set and none has a copy left in it: from the clusters in turn,
+ * largest first, skipping pictures that belong to a group of copies.
+ *
+ * @param names of the pictures, which break ties, so that the order of files does not matter
+ * @returns places in the list; none for fewer pictures than `holdOutMinimum`
+ */
+export function proposeHoldOut(
+  names: readonly string[],
+  clusters: readonly Cluster[],
+  copies: ReadonlySet<number>,
+): readonly number[] {
+  const { holdOutMinimum, holdOutShare } = thresholds;
+  if (names.length < holdOutMinimum.value) return [];
+  const wanted = Math.min(16, Math.max(2, Math.round(names.length * holdOutShare.value)));
+  const rank = (index: number): string =>
+    createHash("sha256")
+      .update(names[index] ?? "")
+      .digest("hex");
+  // The medoid itself stays in training: it is what the cluster is about.
+  const queues = clusters.map((cluster) => {
+    const [medoid, ...others] = cluster.filter((index) => !copies.has(index));
+    const shuffled = others.sort((a, b) => (rank(a) < rank(b) ? -1 : 1));
+    return medoid === undefined ? [] : cluster.length > 1 ? shuffled : [medoid];
+  });
+  const chosen: number[] = [];
+  for (let round = 0; chosen.length < wanted && queues.some((queue) => queue.length > 0); round++) {
+    for (const queue of queues) {
+      const next = queue.shift();
+      if (next !== undefined && chosen.length < wanted) chosen.push(next);
+    }
+  }
+  return chosen.sort((a, b) => a - b);
+}

@@ -1,0 +1,132 @@
+/** What pictures are compared by: a perceptual hash with its mirror, a thumbnail, colours, and a descriptor of layout. Pure. */
+import { type Grid, resample } from "./grid.ts";
+
+/** Side of the thumbnail that copies are checked on. */
+export const THUMB_SIDE = 32;
+/** Values of a descriptor: 4 x 4 places, each 3 of colour and 6 of direction. */
+export const DESCRIPTOR_LENGTH = 16 * 9;
+/** Bins of the colour histogram: 4 a channel. */
+export const COLOUR_BINS = 64;
+
+export interface Likeness {
+  /** 64 bits as two halves, of the picture and of its mirror image: `pHash` (Zauner 2010), DCT of 32 x 32 luma. */
+  readonly hash: readonly [number, number];
+  readonly mirrorHash: readonly [number, number];
+  /** [32, 32] luma. */
+  readonly thumb: Uint8Array;
+  /** Share of the picture in each of 64 colours, 255 = all. */
+  readonly colours: Uint8Array;
+  /** 127 = 1: see `describeLayout`. */
+  readonly descriptor: Int8Array;
+}
+
+export function measureLikeness(grid: Grid): Likeness {
+  const thumb = resample(grid, THUMB_SIDE, THUMB_SIDE);
+  const spectrum = lowFrequencies(thumb);
+  return {
+    hash: hashOf(spectrum),
+    // Mirroring changes the sign of every odd horizontal frequency and nothing else.
+    mirrorHash: hashOf(spectrum.map((value, i) => ((i % 8) & 1 ? -value : value))),
+    thumb: Uint8Array.from(thumb, Math.round),
+    colours: countColours(grid),
+    descriptor: describeLayout(grid),
+  };
+}
+
+/** cos((2 x + 1) u pi / 64) for u in 0..7, x in 0..31. */
+const cosines = Float64Array.from({ length: 8 * THUMB_SIDE }, (_, i) =>
+  Math.cos(((2 * (i % THUMB_SIDE) + 1) * Math.floor(i / THUMB_SIDE) * Math.PI) / (2 * THUMB_SIDE)),
+);
+
+/** The 8 x 8 lowest frequencies of the DCT, [vertical, horizontal]. */
+function lowFrequencies(thumb: Float32Array): Float64Array {
+  const rows = new Float64Array(THUMB_SIDE * 8);
+  for (let y = 0; y < THUMB_SIDE; y++) {
+    for (let u = 0; u < 8; u++) {
+      let sum = 0;
+      for (let x = 0; x < THUMB_SIDE; x++) sum += (thumb[y * THUMB_SIDE + x] ?? 0) * (cosines[u * THUMB_SIDE + x] ?? 0);
+      rows[y * 8 + u] = sum;
+    }
+  }
+  const out = new Float64Array(64);
+  for (let v = 0; v < 8; v++) {
+    for (let u = 0; u < 8; u++) {
+      let sum = 0;
+      for (let y = 0; y < THUMB_SIDE; y++) sum += (rows[y * 8 + u] ?? 0) * (cosines[v * THUMB_SIDE + y] ?? 0);
+      out[v * 8 + u] = sum;
+    }
+  }
+  return out;
+}
+
+/** One bit a frequency: above the median of all but the mean. */
+function hashOf(spectrum: Float64Array): [number, number] {
+  const sorted = spectrum.slice(1).sort();
+  const median = sorted[31] ?? 0;
+  const half = (from: number): number => {
+    let bits = 0;
+    for (let i = 0; i < 32; i++) if ((spectrum[from + i] ?? 0) > median) bits |= 1 << i;
+    return bits >>> 0;
+  };
+  return [half(0), half(32)];
+}
+
+function countColours({ rgb, luma }: Grid): Uint8Array {
+  const counts = new Float64Array(COLOUR_BINS);
+  for (let i = 0; i < luma.length; i++) {
+    const bin = ((rgb[3 * i] ?? 0) >> 6) * 16 + ((rgb[3 * i + 1] ?? 0) >> 6) * 4 + ((rgb[3 * i + 2] ?? 0) >> 6);
+    counts[bin] = (counts[bin] ?? 0) + 1;
+  }
+  return Uint8Array.from(counts, (count) => Math.round((255 * count) / luma.length));
+}
+
+const CELLS = 4;
+const DIRECTIONS = 6;
+
+/**
+ * What stands where: over 4 x 4 places the mean colour (lightness, red-green, blue-yellow), and how much runs in each of 6 directions
+ * (square root of gradient energy, as in HOG and GIST). The two halves are brought to equal length, so neither outweighs the other.
+ */
+function describeLayout(grid: Grid): Int8Array {
+  const { width, height, rgb, luma } = grid;
+  const colour = new Float64Array(CELLS * CELLS * 3);
+  const edges = new Float64Array(CELLS * CELLS * DIRECTIONS);
+  const counts = new Float64Array(CELLS * CELLS);
+  for (let y = 0; y < height; y++) {
+    const row = Math.floor((y * CELLS) / height) * CELLS;
+    for (let x = 0; x < width; x++) {
+      const at = y * width + x;
+      const cell = row + Math.floor((x * CELLS) / width);
+      const r = rgb[3 * at] ?? 0;
+      const g = rgb[3 * at + 1] ?? 0;
+      const b = rgb[3 * at + 2] ?? 0;
+      const here = luma[at] ?? 0;
+      colour[3 * cell] = (colour[3 * cell] ?? 0) + here - 128;
+      colour[3 * cell + 1] = (colour[3 * cell + 1] ?? 0) + r - g;
+      colour[3 * cell + 2] = (colour[3 * cell + 2] ?? 0) + (r + g) / 2 - b;
+      counts[cell] = (counts[cell] ?? 0) + 1;
+      if (x + 1 >= width || y + 1 >= height) continue;
+      const dx = (luma[at + 1] ?? 0) - here;
+      const dy = (luma[at + width] ?? 0) - here;
+      const bin = cell * DIRECTIONS + directionOf(dx, dy);
+      edges[bin] = (edges[bin] ?? 0) + dx * dx + dy * dy;
+    }
+  }
+  const colours = colour.map((sum, i) => sum / 128 / Math.max(1, counts[Math.floor(i / 3)] ?? 1));
+  const strokes = edges.map((sum, i) => Math.sqrt(sum / Math.max(1, counts[Math.floor(i / DIRECTIONS)] ?? 1)));
+  const mean = strokes.reduce((sum, value) => sum + value, 0) / strokes.length;
+  return Int8Array.from([...scaled(colours), ...scaled(strokes.map((value) => value - mean))]);
+}
+
+/** Which sixth of the half circle a gradient points into; a line has no sign. By slopes, for an arctangent each would cost. */
+function directionOf(dx: number, dy: number): number {
+  const [across, up] = dy < 0 ? [-dx, -dy] : [dx, dy];
+  if (across > 0) return across > 1.732 * up ? 0 : across > 0.577 * up ? 1 : 2;
+  return -across < 0.577 * up ? 3 : -across < 1.732 * up ? 4 : 5;
+}
+
+/** Brought to length 127 / sqrt(2). */
+function scaled(values: Float64Array): number[] {
+  const length = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
+  return Array.from(values, (value) => Math.round((127 * Math.SQRT1_2 * value) / Math.max(1e-3, length)));
+}
