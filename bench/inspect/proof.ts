@@ -41,17 +41,11 @@ export const inspectProof: Claim = {
     const lines = ["gesso inspect on planted faults", ...machine];
     for (const half of ["tune", "test"] as const) {
       const own = views.filter((view) => view.half === half);
-      lines.push(
-        row(
-          half,
-          `${own.length} views of ${own.filter(({ isFirst }) => isFirst).length} sources${half === "tune" ? "; thresholds were set on these" : "; never looked at when thresholds were set"}`,
-        ),
-      );
-      const tallies = [
-        ...(await provePictures(own)),
-        ...(await proveCopies(own.filter(({ isFirst }) => isFirst))),
-        await proveMarks(own),
-      ];
+      const what = half === "tune" ? "thresholds were set on these" : "never looked at when thresholds were set";
+      lines.push(row(half, `${own.length} pictures, each from a source of its own; ${what}`));
+      const tallies = [...(await provePictures(own)), ...(await proveCopies(own)), await proveMarks(own)];
+      // The other half takes minutes more.
+      console.error(`${half}\n${tallies.map(describeTally).join("\n")}`);
       lines.push(...tallies.map(describeTally));
     }
     lines.push(row("captions", "real descriptions of drawings with planted faults; rules, not thresholds, so not split"));
@@ -76,7 +70,7 @@ function chance(...words: readonly string[]): number {
   return createHash("sha256").update(words.join("/")).digest().readUInt32BE(0) / 2 ** 32;
 }
 
-/** Each view clean, and with every second fault; all in one folder, read as a user's would be. */
+/** Each view clean, and with every third fault; all in one folder, read as a user's would be. */
 async function provePictures(views: readonly View[]): Promise<readonly Tally[]> {
   const planted = new Map<string, (typeof faults)[number] | undefined>();
   const report = await inspectPlanted(async (write) => {
@@ -85,7 +79,7 @@ async function provePictures(views: readonly View[]): Promise<readonly Tally[]> 
       await write(view.name, await sharp(clean).jpeg({ quality: 93 }).toBuffer(), "jpg");
       planted.set(view.name, undefined);
       for (const [k, fault] of faults.entries()) {
-        if ((i + k) % 2 === 1) continue;
+        if ((i + k) % 3 !== 0) continue;
         const { bytes, extension } = await fault.plant(clean, view, chance(view.name, fault.name));
         await write(`${view.name}.${k}`, bytes, extension);
         planted.set(`${view.name}.${k}`, fault);
@@ -161,7 +155,7 @@ async function proveMarks(views: readonly View[]): Promise<Tally> {
   let right = 0;
   const missed: string[] = [];
   const wrong: string[] = [];
-  for (let set = 0; set < 9; set++) {
+  for (let set = 0; set < 6; set++) {
     const own = views.filter((_, i) => (i + set * 3) % Math.max(1, Math.floor(views.length / setSize)) === 0).slice(0, setSize);
     const share = set % 3 === 0 ? 0 : 0.3 + 0.3 * chance("share", String(set));
     const marked = new Set<string>();

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { readdirSync } from "node:fs";
 import { basename, join } from "node:path";
 import sharp from "sharp";
+import type { Sharp } from "sharp";
 import { UserError } from "../../src/errors.ts";
 
 export const pictureFolder = ".cache/inspect-pictures";
@@ -36,8 +37,6 @@ export interface View {
   readonly name: string;
   /** Which of two disjoint parts of the sources it belongs to: thresholds were set on "tune" alone. */
   readonly half: "tune" | "test";
-  /** The first view of its source; only these stand for it where pictures are compared. */
-  readonly isFirst: boolean;
   readonly widthPx: number;
   readonly heightPx: number;
   png(): Promise<Buffer>;
@@ -45,7 +44,7 @@ export interface View {
 
 const drawingPx = 1024;
 /** Stamps taken of the many. */
-const maxDrawings = 60;
+const maxDrawings = 24;
 
 /** @throws UserError when the packages were not fetched */
 export async function findViews(): Promise<readonly View[]> {
@@ -57,9 +56,15 @@ export async function findViews(): Promise<readonly View[]> {
     if (files.length === 0)
       throw new UserError(`${folder} holds no pictures.`, { fix: "npx tsx bench/inspect/pictures.ts fetches them." });
     const chosen = name.startsWith("tuxpaint") ? spread(files, maxDrawings) : oneEach(files);
-    for (const file of chosen) views.push(...(await viewsOf(join(folder, file), file)));
+    for (const file of chosen) views.push(await viewOf(join(folder, file), file));
   }
-  return views;
+  return views.map(remembered);
+}
+
+/** Wallpapers of 15 megapixels take a while to decode, and each view is used many times. */
+function remembered(view: View): View {
+  let bytes: Promise<Buffer> | undefined;
+  return { ...view, png: () => (bytes ??= view.png()) };
 }
 
 function listFiles(folder: string): readonly string[] {
@@ -83,37 +88,25 @@ function spread(files: readonly string[], count: number): readonly string[] {
   return files.filter((_, i) => i % Math.max(1, Math.floor(files.length / count)) === 0).slice(0, count);
 }
 
-/** Two halves of what is large enough, one view of the rest. Pictures are only ever made smaller, so views are as sharp as they can be. */
-async function viewsOf(path: string, file: string): Promise<readonly View[]> {
-  const id = createHash("sha256").update(basename(file)).update(file).digest("hex");
+/** The left half of a wide wallpaper, all of the rest. Pictures are only ever made smaller, so views are as sharp as they can be. */
+async function viewOf(path: string, file: string): Promise<View> {
+  const id = createHash("sha256").update(file).digest("hex");
   const half = parseInt(id.slice(0, 2), 16) % 2 === 0 ? "tune" : "test";
-  const name = `${basename(file)
-    .replace(/\.\w+$/, "")
-    .replace(/[^\w-]/g, "-")}-${id.slice(0, 4)}`;
+  const title = basename(file.split("/contents/")[0] ?? file).replace(/\.\w+$/, "");
+  const name = `${title.replace(/[^\w-]/g, "-")}-${id.slice(0, 4)}`;
   if (path.endsWith(".svg")) {
-    const png = () =>
-      sharp(path, { density: 300 })
-        .resize(drawingPx, drawingPx, { fit: "contain", background: "#fff" })
-        .flatten({ background: "#fff" })
-        .png()
-        .toBuffer();
-    return [{ name, half, isFirst: true, widthPx: drawingPx, heightPx: drawingPx, png }];
+    const paper = { fit: "contain", background: "#fff" } as const;
+    const png = () => toPng(sharp(path, { density: 300 }).resize(drawingPx, drawingPx, paper));
+    return { name, half, widthPx: drawingPx, heightPx: drawingPx, png };
   }
-  const { width, height } = await sharp(path).metadata();
-  const isLarge = width >= 2400 && height >= 1300;
-  return (isLarge ? [0, 1] : [0]).map((part) => {
-    const left = isLarge ? part * Math.floor(width / 2) : 0;
-    const [w, h] = [isLarge ? Math.floor(width / 2) : width, height];
-    const scale = Math.min(1, Math.sqrt((drawingPx * drawingPx) / (w * h)));
-    const [widthPx, heightPx] = [Math.round(w * scale), Math.round(h * scale)];
-    const png = () =>
-      sharp(path)
-        .extract({ left, top: 0, width: w, height: h })
-        .resize(widthPx, heightPx, { fit: "fill" })
-        .flatten({ background: "#fff" })
-        .toColourspace("srgb")
-        .png()
-        .toBuffer();
-    return { name: `${name}-${part}`, half, isFirst: part === 0, widthPx, heightPx, png };
-  });
+  const { width: wide, height } = await sharp(path).metadata();
+  const width = wide >= 2400 && height >= 1300 ? Math.floor(wide / 2) : wide;
+  const scale = Math.min(1, Math.sqrt((drawingPx * drawingPx) / (width * height)));
+  const [widthPx, heightPx] = [Math.round(width * scale), Math.round(height * scale)];
+  const png = () => toPng(sharp(path).extract({ left: 0, top: 0, width, height }).resize(widthPx, heightPx, { fit: "fill" }));
+  return { name, half, widthPx, heightPx, png };
+}
+
+function toPng(pipeline: Sharp): Promise<Buffer> {
+  return pipeline.flatten({ background: "#fff" }).toColourspace("srgb").png({ compressionLevel: 1 }).toBuffer();
 }
