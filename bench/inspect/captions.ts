@@ -77,13 +77,14 @@ export function captionProof(): readonly Tally[] {
         ]
       : [];
   });
-  return captionFaults.map(({ check, also = [], isFound }) => {
+  return captionFaults.map((fault) => {
+    const { check, also = [] } = fault;
     const all = [...clean, ...planted].filter((entry) => !also.includes(entry.check));
     return {
       check,
-      right: all.filter((entry) => entry.check === check && isFound(entry.facts)).length,
-      missed: all.filter((entry) => entry.check === check && !isFound(entry.facts)).map(({ name }) => name),
-      wrong: all.filter((entry) => entry.check !== check && isFound(entry.facts)).map(({ name }) => name),
+      right: all.filter((entry) => entry.check === check && fault.isFound(entry.facts)).length,
+      missed: all.filter((entry) => entry.check === check && !fault.isFound(entry.facts)).map(({ name }) => name),
+      wrong: all.filter((entry) => entry.check !== check && fault.isFound(entry.facts)).map(({ name }) => name),
     };
   });
 }

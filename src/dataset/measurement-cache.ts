@@ -117,7 +117,7 @@ const SIGNED = ["descriptor", "corners"] as const;
 
 /** Arrays as base64, numbers with the digits that matter. */
 function packed(measurement: PictureMeasurement): Record<string, unknown> {
-  const arrays = [...BYTES, ...SIGNED].map((name) => {
+  const arrays = [...BYTES, ...SIGNED].map((name): [string, string] => {
     const { buffer, byteOffset, byteLength } = measurement[name];
     return [name, Buffer.from(buffer, byteOffset, byteLength).toString("base64")];
   });
@@ -126,9 +126,9 @@ function packed(measurement: PictureMeasurement): Record<string, unknown> {
 
 function unpacked(m: Record<string, unknown>): PictureMeasurement {
   const bytes = (name: string): Buffer => Buffer.from(String(m[name]), "base64");
-  const arrays = [
-    ...BYTES.map((name) => [name, Uint8Array.from(bytes(name))]),
-    ...SIGNED.map((name) => [name, Int8Array.from(bytes(name), (byte) => (byte << 24) >> 24)]),
+  const arrays: (readonly [string, Uint8Array | Int8Array])[] = [
+    ...BYTES.map((name) => [name, Uint8Array.from(bytes(name))] as const),
+    ...SIGNED.map((name) => [name, Int8Array.from(bytes(name), (byte) => (byte << 24) >> 24)] as const),
   ];
   return { ...m, ...Object.fromEntries(arrays) } as unknown as PictureMeasurement;
 }
