@@ -1,4 +1,5 @@
 import sharp from "sharp";
+import type { Sharp } from "sharp";
 import { describe, expect, test } from "vitest";
 import type { Pixels } from "../../formats/images.ts";
 import { measurePixels } from "./picture.ts";
@@ -11,7 +12,7 @@ const drawing =
   Buffer.from(`<svg width="640" height="512"><defs><linearGradient id="g"><stop stop-color="#205080"/><stop offset="1" stop-color="#e0b060"/></linearGradient></defs>
 <rect width="640" height="512" fill="url(#g)"/>${Array.from({ length: 60 }, (_, i) => `<circle cx="${(i * 97) % 640}" cy="${(i * 61) % 512}" r="${8 + ((i * 13) % 30)}" fill="hsl(${i * 40} 60% 45%)"/>`).join("")}</svg>`);
 
-async function pixelsOf(pipeline: sharp.Sharp): Promise<Pixels> {
+async function pixelsOf(pipeline: Sharp): Promise<Pixels> {
   const { data, info } = await pipeline.toColourspace("srgb").raw().toBuffer({ resolveWithObject: true });
   return { widthPx: info.width, heightPx: info.height, channels: info.channels === 4 ? 4 : 3, data };
 }
