@@ -25,12 +25,12 @@ export const faults: readonly Fault[] = [
   {
     name: "Gaussian blur, 2.5 to 6 px",
     check: "sharpness.blur",
-    also: ["exposure.flat", "sharpness.enlarged"],
+    also: ["exposure.flat", "sharpness.soft"],
     plant: (bytes, _, r) => jpeg(sharp(bytes).blur(2.5 + 3.5 * r), 92),
   },
   {
     name: "enlarged 1.7 to 3 times",
-    check: "sharpness.enlarged",
+    check: "sharpness.soft",
     also: ["sharpness.blur"],
     async plant(bytes, { widthPx, heightPx }, r) {
       const small = await sharp(bytes)
@@ -123,7 +123,7 @@ export const faults: readonly Fault[] = [
   {
     name: "a fifth to a half of the side",
     check: "resolution.small",
-    also: ["sharpness.enlarged"],
+    also: ["sharpness.soft"],
     plant: (bytes, { widthPx }, r) => png(sharp(bytes).resize(Math.round(widthPx * (0.2 + 0.3 * r)))),
   },
   {

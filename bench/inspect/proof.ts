@@ -9,7 +9,7 @@ import type { DatasetReport } from "../../src/dataset/report.ts";
 import { type Claim, row } from "../claim.ts";
 import { captionProof } from "./captions.ts";
 import { copyFaults, faults, markSvg } from "./faults.ts";
-import { findViews, type View } from "./sources.ts";
+import { findViews, isNatural, type View } from "./sources.ts";
 
 const target = {
   base: "sdxl",
@@ -94,7 +94,9 @@ async function provePictures(views: readonly View[]): Promise<readonly Tally[]> 
     const missed = all.filter(([name, fault]) => fault?.check === check && !found.has(name)).map(([name]) => name);
     const right = all.filter(([name, fault]) => fault?.check === check && found.has(name)).length;
     const wrong = all
-      .filter(([name, fault]) => found.has(name) && fault?.check !== check && !fault?.also.includes(check))
+      .filter(
+        ([name, fault]) => found.has(name) && fault?.check !== check && !fault?.also.includes(check) && !isNatural(name, check),
+      )
       .map(([name]) => name);
     // Wrong where a picture is small enough to be small for another reason: sources under the target's size.
     return {

@@ -9,6 +9,7 @@ export interface Comparable extends Pick<Likeness, "hash" | "mirrorHash" | "thum
   readonly pixelHash: string;
   readonly widthPx: number;
   readonly heightPx: number;
+  readonly entropyBits: number;
 }
 
 /** How two pictures are the same: the first that holds. */
@@ -79,6 +80,8 @@ function compare(a: Comparable, b: Comparable, colours: number): Omit<CopyPair, 
 }
 
 function findCut(a: Comparable, b: Comparable): Omit<CopyPair, "a" | "b"> | undefined {
+  // One spot on paper is found in any other.
+  if (Math.min(a.entropyBits, b.entropyBits) < thresholds.entropyBits.value) return undefined;
   const correlation = Math.max(searchWindow(a, b), searchWindow(b, a));
   return correlation >= thresholds.cutCorrelation.value
     ? { kind: "cut out", distance: hamming(a.hash, b.hash), correlation }

@@ -9,12 +9,15 @@ export interface RepeatedMark {
 }
 
 const SIZE = CORNER_COLUMNS * CORNER_ROWS;
+/** A mark fills a part of the corner: windows of 14 x 4 cells, over each other, are looked at one by one. */
+const WINDOW = { columns: 14, rows: 4, stepX: 4, stepY: 1 } as const;
+const WINDOW_SIZE = WINDOW.columns * WINDOW.rows;
 /** Pictures that are compared each with each; the others are compared with what these have in common. */
-const MAX_SAMPLE = 120;
-/** Root mean square of a corner below which there is nothing in it, in grey levels. */
-const FAINTEST = 1.2;
+const MAX_SAMPLE = 100;
 /** Rounds of averaging the pictures that share the mark and looking again which do. */
 const ROUNDS = 3;
+/** Root mean square of a window below which there is nothing in it, in grey levels. */
+const FAINTEST = 1;
 
 /**
  * @param corners of each picture, see `measureCorners`
@@ -24,29 +27,45 @@ export function findMarks(corners: readonly Int8Array[], groups: readonly (reado
   const repeated = new Set(groups.flatMap((group) => group.slice(1)));
   const groupOf = new Map(groups.flatMap((group) => group.map((index) => [index, group] as const)));
   const distinct = [...corners.keys()].filter((index) => !repeated.has(index));
+  const least = Math.max(thresholds.markMinimum.value, thresholds.markShare.value * distinct.length);
   return cornerNames.flatMap((corner, place) => {
-    const patchOf = (index: number): Float32Array => normalized(corners[index], place);
-    const patches = new Map(distinct.map((index) => [index, patchOf(index)]));
-    const found = findShared(patches);
-    const pictures = found.flatMap((index) => groupOf.get(index) ?? [index]).sort((a, b) => a - b);
-    const isMany = found.length >= Math.max(thresholds.markMinimum.value, thresholds.markShare.value * distinct.length);
-    return isMany ? [{ corner, pictures: [...new Set(pictures)] }] : [];
+    const found = new Set<number>();
+    for (const offset of windowOffsets()) {
+      const patches = new Map(distinct.map((index) => [index, normalized(corners[index], place * SIZE + offset)]));
+      const shared = findShared(patches);
+      // What one window shares must be many; other windows then add those whose ground hid the mark in this one.
+      if (shared.length >= least) for (const index of shared) found.add(index);
+    }
+    const pictures = [...found].flatMap((index) => groupOf.get(index) ?? [index]).sort((a, b) => a - b);
+    return found.size > 0 ? [{ corner, pictures: [...new Set(pictures)] }] : [];
   });
 }
 
-/** A corner of length 1, or of zeros where nothing is in it. */
-function normalized(corners: Int8Array | undefined, place: number): Float32Array {
-  const patch = Float32Array.from(corners?.subarray(place * SIZE, (place + 1) * SIZE) ?? new Int8Array(SIZE), compress);
-  const length = Math.sqrt(patch.reduce((sum, value) => sum + value * value, 0));
-  return length < FAINTEST * Math.sqrt(SIZE) * 0.5 ? new Float32Array(SIZE) : patch.map((value) => value / length);
+function* windowOffsets(): Generator<number> {
+  for (let y = 0; y + WINDOW.rows <= CORNER_ROWS; y += WINDOW.stepY) {
+    for (let x = 0; x + WINDOW.columns <= CORNER_COLUMNS; x += WINDOW.stepX) yield y * CORNER_COLUMNS + x;
+  }
 }
 
-/** Strong edges of the picture would outweigh a faint mark. */
-function compress(value: number): number {
-  return Math.sign(value) * Math.min(12, Math.abs(value));
+/** A window of length 1 and mean 0, or of zeros where nothing is in it. */
+function normalized(corners: Int8Array | undefined, from: number): Float32Array {
+  const patch = new Float32Array(WINDOW_SIZE);
+  let sum = 0;
+  for (let i = 0; i < WINDOW_SIZE; i++) {
+    const at = from + Math.floor(i / WINDOW.columns) * CORNER_COLUMNS + (i % WINDOW.columns);
+    patch[i] = corners?.[at] ?? 0;
+    sum += patch[i] ?? 0;
+  }
+  let squares = 0;
+  for (let i = 0; i < WINDOW_SIZE; i++) {
+    patch[i] = (patch[i] ?? 0) - sum / WINDOW_SIZE;
+    squares += (patch[i] ?? 0) ** 2;
+  }
+  const length = Math.sqrt(squares);
+  return length < FAINTEST * Math.sqrt(WINDOW_SIZE) ? new Float32Array(WINDOW_SIZE) : patch.map((value) => value / length);
 }
 
-/** Pictures whose patch is like that of the picture that most others are like. */
+/** Pictures whose window is like that of the picture that most others are like. */
 function findShared(patches: ReadonlyMap<number, Float32Array>): readonly number[] {
   const all = [...patches.entries()];
   const step = Math.max(1, all.length / MAX_SAMPLE);
@@ -71,13 +90,13 @@ function findShared(patches: ReadonlyMap<number, Float32Array>): readonly number
 
 function dot(a: Float32Array, b: Float32Array): number {
   let sum = 0;
-  for (let i = 0; i < SIZE; i++) sum += (a[i] ?? 0) * (b[i] ?? 0);
+  for (let i = 0; i < WINDOW_SIZE; i++) sum += (a[i] ?? 0) * (b[i] ?? 0);
   return sum;
 }
 
 function meanOf(patches: readonly Float32Array[]): Float32Array {
-  const sum = new Float32Array(SIZE);
-  for (const patch of patches) for (let i = 0; i < SIZE; i++) sum[i] = (sum[i] ?? 0) + (patch[i] ?? 0);
+  const sum = new Float32Array(WINDOW_SIZE);
+  for (const patch of patches) for (let i = 0; i < WINDOW_SIZE; i++) sum[i] = (sum[i] ?? 0) + (patch[i] ?? 0);
   const length = Math.sqrt(dot(sum, sum));
   return sum.map((value) => value / Math.max(1e-9, length));
 }

@@ -113,14 +113,20 @@ async function copyMask(from: string, to: string): Promise<void> {
   });
 }
 
+const MIXED_PX = 2;
+
 /** Writes the picture without its bars as PNG under its own name. Undefined, and nothing written, where there are none. */
 async function trimPicture(from: string, to: string): Promise<Borders | undefined> {
   const pixels = await decodePixels(from);
   const { widthPx, heightPx } = pixels;
   const borders = bordersToTrim({ measurement: { borders: measureBorders(pixels), widthPx, heightPx } });
   if (!borders) return undefined;
-  await writePng(`${to.slice(0, -extname(to).length)}.png`, cutOff(pixels, borders));
-  return borders;
+  // Compression and resizing mix the bar into the lines next to it.
+  const wider = (px: number): number => (px > 0 ? px + MIXED_PX : 0);
+  const { leftPx, topPx, rightPx, bottomPx } = borders;
+  const cut = { leftPx: wider(leftPx), topPx: wider(topPx), rightPx: wider(rightPx), bottomPx: wider(bottomPx) };
+  await writePng(`${to.slice(0, -extname(to).length)}.png`, cutOff(pixels, cut));
+  return cut;
 }
 
 function cutOff({ widthPx, heightPx, channels, data }: Pixels, { leftPx, topPx, rightPx, bottomPx }: Borders): Pixels {

@@ -41,9 +41,19 @@ export const thresholds = table({
   cropWarn: { value: 0.2, unit: "of the picture", about: "more is cut off to fit the bucket", source: heuristic },
   cropFail: { value: 0.5, unit: "of the picture", about: "gesso train refuses more", source: "src/trainer/pictures.ts" },
   // Sharpness, exposure, content.
-  blurPx: { value: 1.6, unit: "px at training size", about: "wider blur is learnt as the look", source: proof },
-  enlargementPeak: { value: 11, unit: "times the median", about: "a stronger rhythm of interpolation", source: proof },
-  enlargementBlurPx: { value: 0.5, unit: "px", about: "less blur than this leaves an enlargement harmless", source: proof },
+  blurPx: { value: 1.4, unit: "px at training size", about: "wider blur is learnt as the look", source: proof },
+  softPx: {
+    value: 0.62,
+    unit: "px at training size",
+    about: "more means less detail than the picture has pixels",
+    source: proof,
+  },
+  enlargementPeak: {
+    value: 11,
+    unit: "times the median",
+    about: "of a soft picture, shows that it was enlarged",
+    source: proof,
+  },
   dark: { value: 0.32, unit: "brightness", about: "the brightest 1 % is darker than this", source: cleanVision },
   light: { value: 0.95, unit: "brightness", about: "all but the darkest 5 % is brighter than this", source: cleanVision },
   contrast: { value: 12, unit: "grey levels", about: "a flatter picture is hazy or empty", source: heuristic },
@@ -53,6 +63,19 @@ export const thresholds = table({
   transparentShare: { value: 0.005, unit: "of the picture", about: "more transparency is worth knowing of", source: heuristic },
   transparentWarn: { value: 0.97, unit: "of the picture", about: "hardly anything is left to see", source: heuristic },
   blockiness: { value: 1.35, unit: "grey levels", about: "larger steps between blocks are seen", source: proof },
+  blockRatioSure: {
+    value: 4,
+    unit: "times",
+    about: "steps at the grid over those elsewhere, where all is smooth",
+    source: proof,
+  },
+  blockRatio: {
+    value: 2.3,
+    unit: "times",
+    about: "the same, where blocks stand out by blockinessLeast as well",
+    source: proof,
+  },
+  blockinessLeast: { value: 0.45, unit: "grey levels", about: "with blockRatio", source: proof },
   jpegQuality: { value: 60, unit: "", about: "lower qualities show their blocks", source: proof },
   // Copies.
   copyHashBits: {
@@ -90,7 +113,7 @@ export const thresholds = table({
   // Repeated marks.
   markShare: { value: 0.2, unit: "of the pictures", about: "a mark on more of them is learnt", source: heuristic },
   markMinimum: { value: 3, unit: "pictures", about: "fewer are a coincidence", source: heuristic },
-  markCorrelation: { value: 0.5, unit: "correlation", about: "corners with the same mark agree by at least", source: proof },
+  markCorrelation: { value: 0.65, unit: "correlation", about: "corners with the same mark agree by at least", source: proof },
   // Variety.
   clusterLikeness: { value: 0.8, unit: "cosine", about: "pictures of one cluster are at least so alike", source: heuristic },
   clusterShare: { value: 0.4, unit: "of the pictures", about: "one cluster with more outweighs the others", source: heuristic },

@@ -25,26 +25,28 @@ export const pixelChecks: readonly Check[] = [
       ),
   },
   {
-    id: "sharpness.enlarged",
-    title: "enlarged earlier",
-    why: "A picture that was enlarged before it came here has the pixels of its size, but not the detail.",
-    mend: "Find the original.",
-    thresholds: ["enlargementPeak", "enlargementBlurPx"],
+    id: "sharpness.soft",
+    title: "less detail than pixels",
+    why: "A picture that was enlarged before it came here, or is a little out of focus, has the pixels of its size but not the detail.",
+    mend: "Find the original, or train at a smaller --resolution; where most of the set is so, samples will be soft.",
+    thresholds: ["softPx", "enlargementPeak", "blurPx"],
     judge: (facts) =>
       perPicture(
         facts,
-        ({ measurement, fit }) => {
-          const { enlargement, blurPx = 0 } = measurement;
-          // Harmless where training makes the picture so much smaller that no interpolated pixel is left.
-          if (fit.scale < 0.6 || blurPx < limit("enlargementBlurPx") || enlargement < limit("enlargementPeak"))
-            return undefined;
-          return {
-            severity: "warning",
-            measured: `interpolation ${enlargement.toFixed(0)} times the median, blur ${blurPx.toFixed(1)} px`,
-          };
+        (picture) => {
+          const blur = blurAtTraining(picture) ?? 0;
+          const wasEnlarged = picture.measurement.enlargement >= limit("enlargementPeak") && picture.fit.scale > 0.6;
+          // What is blurred outright is told by that check, unless it is known to be an enlargement.
+          if (blur < limit("softPx") || (blur >= limit("blurPx") && !wasEnlarged)) return undefined;
+          const rhythm = wasEnlarged ? ", with the rhythm of an enlargement" : "";
+          return { severity: wasEnlarged ? "warning" : "info", measured: `finest edges ${blur.toFixed(1)} px wide${rhythm}` };
         },
-        (count) =>
-          `${count} ${count.startsWith("1 ") ? "was" : "were"} enlarged before, and ${count.startsWith("1 ") ? "has" : "have"} less detail than pixels.`,
+        (count, severity) => {
+          const have = count.startsWith("1 ") ? "has" : "have";
+          return severity === "warning"
+            ? `${count} ${have} less detail than pixels, and ${have} been enlarged before.`
+            : `${count} ${have} less detail than pixels.`;
+        },
       ),
   },
   {
@@ -150,14 +152,15 @@ export const pixelChecks: readonly Check[] = [
     title: "JPEG blocks",
     why: "Flaws of compression are learnt before the subject is, on Flux above all (SimpleTuner's documentation).",
     mend: "Use a version that was compressed less; saving it again at a higher quality does not bring back what was lost.",
-    thresholds: ["blockiness", "jpegQuality"],
+    thresholds: ["blockiness", "blockRatio", "blockinessLeast", "blockRatioSure", "jpegQuality"],
     judge: (facts) =>
       perPicture(
         facts,
-        ({ measurement: { blockiness, jpegQuality }, fit }) => {
+        ({ measurement, fit }) => {
+          const { blockiness, jpegQuality } = measurement;
           const isLow = jpegQuality !== undefined && jpegQuality < limit("jpegQuality");
           // Blocks that are made much smaller for training are gone.
-          if (fit.scale < 0.5 || !(isLow || blockiness > limit("blockiness"))) return undefined;
+          if (fit.scale < 0.5 || !(isLow || showsBlocks(measurement))) return undefined;
           const quality = jpegQuality === undefined ? "" : `, quality ${jpegQuality}`;
           return { severity: "warning", measured: `blocks stand out by ${blockiness.toFixed(1)} grey levels${quality}` };
         },
@@ -178,6 +181,11 @@ export const pixelChecks: readonly Check[] = [
       })),
   },
 ];
+
+function showsBlocks({ blockiness, blockRatio }: InspectedPicture["measurement"]): boolean {
+  const isSmooth = blockiness >= limit("blockinessLeast") && blockRatio >= limit("blockRatio");
+  return blockiness >= limit("blockiness") || isSmooth || blockRatio >= limit("blockRatioSure");
+}
 
 /** The blur in pixels of the bucket; undefined where nothing has edges, or where the picture is too small to be judged. */
 export function blurAtTraining(picture: InspectedPicture): number | undefined {

@@ -6,13 +6,18 @@ const ROWS = 96;
 /** Steps between smooth neighbours in grey levels; larger ones are edges of what is shown. */
 const SMOOTH = 10;
 
-/**
- * By how many grey levels smooth places jump at every eighth pixel, more than at the others: 0 for a picture that was never a JPEG,
- * above 1 where the blocks are seen. The grid may begin anywhere, as after a crop.
- */
-export function measureBlockiness({ data, widthPx, heightPx, channels }: Pixels): number {
+/** How JPEG's 8 x 8 grid shows. It may begin anywhere, as after a crop. */
+export interface Blocks {
+  /** By how many grey levels smooth places jump at every eighth pixel, more than at the others; above 1 it is seen. */
+  readonly blockiness: number;
+  /** The same as a factor, for places so smooth that hardly anything but the grid changes: 1 without a grid. */
+  readonly blockRatio: number;
+}
+
+export function measureBlocks({ data, widthPx, heightPx, channels }: Pixels): Blocks {
   const rowStep = Math.max(1, Math.floor(heightPx / ROWS));
-  const sums = new Float64Array(8);
+  const bends = new Float64Array(8);
+  const steps = new Float64Array(8);
   const counts = new Float64Array(8);
   for (let y = rowStep >> 1; y < heightPx; y += rowStep) {
     let at = y * widthPx * channels + 1; // Green: most of luma, without the arithmetic.
@@ -26,18 +31,27 @@ export function measureBlockiness({ data, widthPx, heightPx, channels }: Pixels)
       const here = Math.abs(c - b);
       const after = Math.abs(d - c);
       if (before < SMOOTH && after < SMOOTH && here < 3 * SMOOTH) {
-        sums[x & 7] = (sums[x & 7] ?? 0) + here - (before + after) / 2;
-        counts[x & 7] = (counts[x & 7] ?? 0) + 1;
+        const phase = x & 7;
+        bends[phase] = (bends[phase] ?? 0) + here - (before + after) / 2;
+        steps[phase] = (steps[phase] ?? 0) + here;
+        counts[phase] = (counts[phase] ?? 0) + 1;
       }
       a = b;
       b = c;
       c = d;
     }
   }
+  const [bend, otherBends] = peakAndRest(bends, counts);
+  const [step, otherSteps] = peakAndRest(steps, counts);
+  // A hundredth of a grey level: a picture of one colour has no steps at all.
+  return { blockiness: Math.max(0, bend - otherBends), blockRatio: (step + 0.01) / (otherSteps + 0.01) };
+}
+
+/** The largest of eight means, and the mean of the seven others. */
+function peakAndRest(sums: Float64Array, counts: Float64Array): readonly [number, number] {
   const means = Array.from(sums, (sum, i) => sum / Math.max(1, counts[i] ?? 0));
   const peak = Math.max(...means);
-  const rest = (means.reduce((sum, mean) => sum + mean, 0) - peak) / 7;
-  return Math.max(0, peak - rest);
+  return [peak, (means.reduce((sum, mean) => sum + mean, 0) - peak) / 7];
 }
 
 /** Length of the transform; shorter pictures are not judged. */

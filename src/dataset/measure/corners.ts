@@ -1,25 +1,43 @@
 /** The four corners of a picture without their slow changes: what a mark that stands on many pictures is found by. Pure. */
-import { type Grid, resample } from "./grid.ts";
+import type { Pixels } from "../../formats/images.ts";
 
-export const CORNER_COLUMNS = 32;
-export const CORNER_ROWS = 16;
+export const CORNER_COLUMNS = 40;
+export const CORNER_ROWS = 20;
 /** In this order in `measureCorners`. */
 export const cornerNames = ["top left", "top right", "bottom left", "bottom right"] as const;
 export type CornerName = (typeof cornerNames)[number];
 
-/** A cell's side as a share of the picture's shorter side: the corners are 40 % of it wide and 20 % high. */
-const CELL = 0.0125;
+/** A cell's side as a share of the picture's shorter side: the corners are 36 % of it wide and 18 % high. */
+const CELL = 0.009;
 
-/** [4, 16, 32]: luma less its mean over 5 x 5 cells, clamped to -127..127. */
-export function measureCorners(grid: Grid): Int8Array {
-  const cell = CELL * Math.min(grid.width, grid.height);
-  const [width, height] = [CORNER_COLUMNS * cell, CORNER_ROWS * cell];
+/** [4, 20, 40]: luma less its mean over 5 x 5 cells, clamped to -127..127. */
+export function measureCorners(pixels: Pixels): Int8Array {
+  const cellPx = CELL * Math.min(pixels.widthPx, pixels.heightPx);
   const out = new Int8Array(4 * CORNER_COLUMNS * CORNER_ROWS);
   for (const index of cornerNames.keys()) {
-    const left = index % 2 === 0 ? 0 : grid.width - width;
-    const top = index < 2 ? 0 : grid.height - height;
-    const patch = resample(grid, CORNER_COLUMNS, CORNER_ROWS, { left, top, width, height });
-    out.set(withoutMean(patch), index * CORNER_COLUMNS * CORNER_ROWS);
+    const left = index % 2 === 0 ? 0 : pixels.widthPx - CORNER_COLUMNS * cellPx;
+    const top = index < 2 ? 0 : pixels.heightPx - CORNER_ROWS * cellPx;
+    out.set(withoutMean(averageCells(pixels, left, top, cellPx)), index * CORNER_COLUMNS * CORNER_ROWS);
+  }
+  return out;
+}
+
+/** Means of green, which is most of luma, over square cells; of large cells 3 x 3 points are read. */
+function averageCells({ data, widthPx, heightPx, channels }: Pixels, left: number, top: number, cellPx: number): Float32Array {
+  const out = new Float32Array(CORNER_COLUMNS * CORNER_ROWS);
+  const points = cellPx < 2 ? 1 : cellPx < 3 ? 2 : 3;
+  for (let row = 0; row < CORNER_ROWS; row++) {
+    for (let column = 0; column < CORNER_COLUMNS; column++) {
+      let sum = 0;
+      for (let v = 0; v < points; v++) {
+        const y = Math.min(heightPx - 1, Math.max(0, Math.floor(top + cellPx * (row + (v + 0.5) / points))));
+        for (let u = 0; u < points; u++) {
+          const x = Math.min(widthPx - 1, Math.max(0, Math.floor(left + cellPx * (column + (u + 0.5) / points))));
+          sum += data[(y * widthPx + x) * channels + 1] ?? 0;
+        }
+      }
+      out[row * CORNER_COLUMNS + column] = sum / (points * points);
+    }
   }
   return out;
 }

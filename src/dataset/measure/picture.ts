@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { decodePixels, type Pixels } from "../../formats/images.ts";
 import { type Borders, measureBorders } from "./borders.ts";
-import { measureBlockiness, measureEnlargement, readJpegQuality } from "./compression.ts";
+import { type Blocks, measureBlocks, measureEnlargement, readJpegQuality } from "./compression.ts";
 import { measureCorners } from "./corners.ts";
 import { type Exposure, measureExposure } from "./exposure.ts";
 import { type Grid, shrink } from "./grid.ts";
@@ -12,10 +12,10 @@ import { measureSharpness, type Sharpness } from "./sharpness.ts";
 import { cutTiles } from "./tiles.ts";
 
 /** Goes up when what is measured, or how, changes: what was kept of earlier versions is measured anew. */
-export const MEASUREMENT_VERSION = 1;
+export const MEASUREMENT_VERSION = 2;
 
 /** The facts of one picture's pixels. */
-export interface PictureMeasurement extends Exposure, Sharpness, Likeness {
+export interface PictureMeasurement extends Exposure, Sharpness, Likeness, Blocks {
   readonly widthPx: number;
   readonly heightPx: number;
   /** Equal for pictures with equal pixels, whatever their files: 64 bits over every fourth row. */
@@ -25,8 +25,6 @@ export interface PictureMeasurement extends Exposure, Sharpness, Likeness {
   readonly borders: Borders | undefined;
   /** The colour that most of the outer ring has, and the share of the ring that has it. */
   readonly background: Background;
-  /** See `measureBlockiness`, in grey levels. */
-  readonly blockiness: number;
   readonly jpegQuality: number | undefined;
   /** See `measureEnlargement`. */
   readonly enlargement: number;
@@ -69,10 +67,10 @@ export function measurePixels(decoded: Pixels, jpegQuality?: number): PictureMea
     ...measureLikeness(grid),
     borders: measureBorders(pixels),
     background: measureBackground(grid),
-    blockiness: measureBlockiness(pixels),
+    ...measureBlocks(pixels),
     jpegQuality,
     enlargement: measureEnlargement(pixels),
-    corners: measureCorners(grid),
+    corners: measureCorners(pixels),
   };
 }
 

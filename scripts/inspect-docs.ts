@@ -1,0 +1,95 @@
+/** Writes docs/inspect.md from the table of checks, so that no threshold is told twice. Run with --help for more. */
+import { readFileSync, writeFileSync } from "node:fs";
+import { type Check, describeThreshold } from "../src/dataset/checks/check.ts";
+import { checks } from "../src/dataset/checks/table.ts";
+import { setSizes, thresholds } from "../src/dataset/thresholds.ts";
+
+const path = "docs/inspect.md";
+
+const intro = `# gesso inspect
+
+Says what in a dataset would make training fail, why, and how to mend it, before a GPU is paid for. Your files are only read.
+
+\`\`\`
+gesso inspect ./photos --base sdxl --type style --trigger inkwash
+gesso inspect ./photos --base pony --type character --trigger sks --html report.html
+gesso inspect ./photos --trigger sks --fix ./photos-mended
+\`\`\`
+
+- \`--base\` is mini, a base model as \`gesso train\` takes it, or a family that you train elsewhere: sd15, sdxl, pony, illustrious,
+  noobai, flux. It decides the size, the habit of captions and the tokenizer; Flux's T5 tokens are not counted.
+- \`--html FILE\` writes one page with thumbnails, copies side by side, buckets and tags; it asks for nothing from elsewhere.
+- \`--json\` prints the whole report; \`--strict\` ends with exit code 1 when there are errors, for scripts.
+- \`--fix DIR\` carries out the safe mends in a copy: exact copies left out (the one with the longest caption stays), bars and frames cut
+  off (saved as PNG), the trigger word put in front or spelt right. It says what it did, and never touches your files.
+- Pictures are decoded once; measurements are kept in Gesso's cache folder by content, so a second inspection takes seconds and Ctrl-C
+  loses nothing.
+
+Severities: an **error** should be mended before training, a **warning** will show in the result, a **note** is worth knowing.
+Thresholds marked *heuristic* are Gesso's own choice: nobody has published a value. What the checks find of faults planted in
+pictures they were not set on is printed by \`npm run bench -- inspect-proof\`, and what they cost by \`npm run bench -- inspect\`.
+
+What is not looked for: faces (no model comes with Gesso), watermarks in the middle of pictures or repeated over all of them, and what
+the base model draws for a trigger word by itself.
+`;
+
+const headings: Readonly<Record<string, string>> = {
+  resolution: "Size and shape",
+  sharpness: "What the pixels are like",
+  copies: "Copies",
+  caption: "Captions",
+  tags: "Tags and trigger word",
+  set: "The set as a whole",
+};
+
+function describeCheck(check: Check): readonly string[] {
+  const held = check.thresholds.map((name) => {
+    const threshold = thresholds[name];
+    return `  - \`${name}\` ${describeThreshold(threshold)}: ${threshold.about} (${threshold.source})`;
+  });
+  return [
+    `**\`${check.id}\`**: ${check.title}. ${check.why}`,
+    ``,
+    `- Mend: ${check.mend}${check.fix === undefined ? "" : ` \`--fix\` ${check.fix}.`}`,
+    ...(held.length > 0 ? ["- Held against:", ...held] : []),
+    ``,
+  ];
+}
+
+function sizeTable(): readonly string[] {
+  const cell = ([fewest, good, many]: readonly [number, number, number]): string => `${fewest} / ${good} to ${many}`;
+  return [
+    "Pictures that `set.size` goes by, at least / good: the middle of what trainers and their users recommend (heuristic).",
+    "",
+    "| base | character | style | concept |",
+    "| --- | --- | --- | --- |",
+    ...Object.entries(setSizes).map(
+      ([base, { character, style, concept }]) => `| ${base} | ${cell(character)} | ${cell(style)} | ${cell(concept)} |`,
+    ),
+    "",
+  ];
+}
+
+/** The page as it should be. */
+export function renderInspectDocs(): string {
+  const lines = checks.flatMap((check) => {
+    const group = check.id.split(".")[0] ?? "";
+    const isFirst = checks.find(({ id }) => id.startsWith(`${group}.`)) === check;
+    const heading = isFirst ? headings[group] : undefined;
+    return [...(heading === undefined ? [] : [`## ${heading}`, ""]), ...describeCheck(check)];
+  });
+  return `${[intro, ...lines, ...sizeTable()].join("\n").trimEnd()}\n`;
+}
+
+if (process.argv[1]?.endsWith("inspect-docs.ts")) {
+  if (process.argv.includes("--help")) {
+    console.log(
+      `Usage: npx tsx scripts/inspect-docs.ts [--check]\nWrites ${path} from the table of checks; --check only says whether it is up to date.`,
+    );
+  } else if (process.argv.includes("--check")) {
+    if (readFileSync(path, "utf8") !== renderInspectDocs()) {
+      console.error(`${path} is out of date: npx tsx scripts/inspect-docs.ts`);
+      process.exitCode = 1;
+    }
+  } else writeFileSync(path, renderInspectDocs());
+}

@@ -1,0 +1,70 @@
+import { expect, test } from "vitest";
+import { findClusters, measureDiversity, proposeHoldOut } from "./clusters.ts";
+import { groupPairs, hamming } from "./compare.ts";
+import { CORNER_COLUMNS, CORNER_ROWS } from "./measure/corners.ts";
+import { findMarks } from "./marks.ts";
+
+/** Descriptors along axes: the same number is the same picture, others are unrelated. */
+const axis = (i: number): Int8Array => Int8Array.from({ length: 144 }, (_, k) => (k === i ? 127 : 0));
+
+test("hamming counts bits in which hashes differ, the highest included", () => {
+  expect(hamming([0x80000000, 1], [0, 0])).toBe(2);
+  expect(hamming([0xffffffff, 0xffffffff], [0, 0])).toBe(64);
+});
+
+test("pairs make groups through what they share", () => {
+  expect(
+    groupPairs(6, [
+      { a: 0, b: 2 },
+      { a: 2, b: 5 },
+      { a: 3, b: 4 },
+    ]),
+  ).toEqual([
+    [0, 2, 5],
+    [3, 4],
+  ]);
+});
+
+test("diversity is near 1 for unrelated pictures, and 1 / n for one picture n times", () => {
+  expect(measureDiversity([0, 1, 2, 3, 4].map(axis))).toBeGreaterThan(0.95);
+  expect(measureDiversity([7, 7, 7, 7].map(axis))).toBeCloseTo(0.25, 3);
+  expect(measureDiversity([1, 1, 2, 2].map(axis))).toBeGreaterThan(0.45);
+  expect(measureDiversity([1, 1, 2, 2].map(axis))).toBeLessThan(0.55);
+});
+
+test("clusters hold what is alike, the largest first", () => {
+  expect(findClusters([3, 1, 1, 2, 1].map(axis)).map((cluster) => cluster.toSorted())).toEqual([[1, 2, 4], [0], [3]]);
+});
+
+test("a hold-out takes from every cluster, leaves each its centre, and never takes a picture with a copy", () => {
+  const descriptors = Array.from({ length: 20 }, (_, i) => axis(i % 2));
+  const names = descriptors.map((_, i) => `picture ${i}`);
+  const clusters = findClusters(descriptors);
+  const copies = new Set([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+  const chosen = proposeHoldOut(names, clusters, copies);
+  expect(chosen).toHaveLength(2);
+  expect(new Set(chosen.map((i) => i % 2))).toEqual(new Set([0, 1]));
+  expect(chosen.filter((i) => copies.has(i))).toEqual([]);
+  expect(proposeHoldOut(names.slice(0, 14), findClusters(descriptors.slice(0, 14)), new Set())).toEqual([]);
+});
+
+test("a mark in the corner of a third of the pictures is found, in that corner and on those pictures", () => {
+  const size = CORNER_COLUMNS * CORNER_ROWS;
+  // A generator of small whole numbers: what the pictures show themselves.
+  let state = 1;
+  const next = (): number => (state = (state * 48271) % 2147483647) % 21;
+  const corners = Array.from({ length: 12 }, (_, picture) =>
+    Int8Array.from({ length: 4 * size }, (_, i) => {
+      const [x, y] = [i % CORNER_COLUMNS, Math.floor((i % size) / CORNER_COLUMNS)];
+      const isMark = picture % 3 === 0 && i >= 3 * size && y >= 14 && y < 18 && x >= 20 && x < 36;
+      return next() - 10 + (isMark ? ((x * 7 + y * 3) % 5 < 2 ? 60 : -40) : 0);
+    }),
+  );
+  expect(findMarks(corners, [])).toEqual([{ corner: "bottom right", pictures: [0, 3, 6, 9] }]);
+  expect(
+    findMarks(
+      corners.map((own) => own.map((value, i) => (i >= 3 * size ? 0 : value))),
+      [],
+    ),
+  ).toEqual([]);
+});
