@@ -55,7 +55,7 @@ function flatLines(
   while (flat < lines && others(flat, 1) === 0) flat++;
   if (flat === 0 || flat >= lines) return { flat, border: 0 };
   for (let line = flat; line < Math.min(lines, flat + EDGE_PX); line++) {
-    if (others(line, POINTS) >= FILLED * POINTS) return { flat, border: line };
+    if (others(line, POINTS) >= FILLED * POINTS) return { flat, border: flat };
   }
   return { flat, border: 0 };
 }
