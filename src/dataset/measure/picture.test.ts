@@ -81,7 +81,7 @@ describe("measurePixels", () => {
     expect(measurePixels({ ...pixels, data }).pixelHash).not.toBe(measurePixels(pixels).pixelHash);
   });
 
-  test("transparent parts are measured over white, and their share is told", async () => {
+  test("transparent parts are measured over white, and their share is told", () => {
     const data = new Uint8Array(64 * 64 * 4);
     for (let i = 0; i < 64 * 32; i++) data[4 * i + 3] = 255;
     const measured = measurePixels({ widthPx: 64, heightPx: 64, channels: 4, data });
