@@ -13,7 +13,7 @@ interface CaptionFault {
   /** Faults of these checks are not judged by this one. */
   readonly also?: readonly string[];
   plant(text: string, i: number): string;
-  isFound(facts: CaptionFacts): boolean;
+  readonly isFound: (facts: CaptionFacts) => boolean;
 }
 
 const pick = (list: readonly string[], i: number): string => list[i % list.length] ?? "";

@@ -29,6 +29,8 @@ export interface Tally {
   readonly right: number;
   readonly missed: readonly string[];
   readonly wrong: readonly string[];
+  /** Found in pictures that are labelled to be so by themselves: wrong in the strict count, left out of the other. */
+  readonly excused?: number;
 }
 
 export const inspectProof: Claim = {
@@ -41,28 +43,37 @@ export const inspectProof: Claim = {
     const lines = ["gesso inspect on planted faults", ...machine];
     for (const half of ["tune", "test"] as const) {
       const own = views.filter((view) => view.half === half);
-      const what = half === "tune" ? "thresholds were set on these" : "never looked at when thresholds were set";
+      const what =
+        half === "tune"
+          ? "thresholds were set on these"
+          : "no threshold was set on these, but results on them were seen while the checks were made";
       lines.push(row(half, `${own.length} pictures, each from a source of its own; ${what}`));
       const tallies = [...(await provePictures(own)), ...(await proveCopies(own)), await proveMarks(own)];
       // The other half takes minutes more.
       console.error(`${half}\n${tallies.map(describeTally).join("\n")}`);
       lines.push(...tallies.map(describeTally));
     }
-    lines.push(row("captions", "real descriptions of drawings with planted faults; rules, not thresholds, so not split"));
+    lines.push(
+      row(
+        "captions",
+        "faults planted with words of the lists that the checks go by: shows false alarms, not how much the lists cover",
+      ),
+    );
     lines.push(...captionProof().map(describeTally));
     return lines;
   },
 };
 
-function describeTally({ check, right, missed, wrong }: Tally): string {
+function describeTally({ check, right, missed, wrong, excused = 0 }: Tally): string {
   const precision = right + wrong.length === 0 ? NaN : right / (right + wrong.length);
+  const strict = right / Math.max(1, right + wrong.length + excused);
   const recall = right + missed.length === 0 ? NaN : right / (right + missed.length);
   const list = (title: string, names: readonly string[]): string =>
     names.length === 0
       ? ""
       : `  ${title}: ${names.slice(0, 4).join(", ")}${names.length > 4 ? ` and ${names.length - 4} more` : ""}`;
-  const isBelow = precision < 0.95 || recall < 0.95;
-  return `    ${check.padEnd(24)} precision ${precision.toFixed(3)}  recall ${recall.toFixed(3)}  (${right + missed.length} planted)${isBelow ? "  BELOW 0.95" : ""}${list("missed", missed)}${list("wrong", wrong)}`;
+  const isBelow = strict < 0.95 || recall < 0.95;
+  return `    ${check.padEnd(24)} precision ${strict.toFixed(3)}${excused > 0 ? ` (${precision.toFixed(3)} without ${excused} labelled by eye)` : ""}  recall ${recall.toFixed(3)}  (${right + missed.length} planted)${isBelow ? "  BELOW 0.95" : ""}${list("missed", missed)}${list("wrong", wrong)}`;
 }
 
 /** 0..1, the same for the same words. */
@@ -93,18 +104,11 @@ async function provePictures(views: readonly View[]): Promise<readonly Tally[]> 
     const all = [...planted];
     const missed = all.filter(([name, fault]) => fault?.check === check && !found.has(name)).map(([name]) => name);
     const right = all.filter(([name, fault]) => fault?.check === check && found.has(name)).length;
-    const wrong = all
-      .filter(
-        ([name, fault]) => found.has(name) && fault?.check !== check && !fault?.also.includes(check) && !isNatural(name, check),
-      )
-      .map(([name]) => name);
-    // Wrong where a picture is small enough to be small for another reason: sources under the target's size.
-    return {
-      check,
-      right,
-      missed,
-      wrong: check === "resolution.small" ? wrong.filter((name) => isLargeEnough(views, name)) : wrong,
-    };
+    const others = all.filter(([name, fault]) => found.has(name) && fault?.check !== check && !fault?.also.includes(check));
+    // Sources under the target's size are small without a fault.
+    const wrong = others.map(([name]) => name).filter((name) => check !== "resolution.small" || isLargeEnough(views, name));
+    const excused = wrong.filter((name) => isNatural(name, check));
+    return { check, right, missed, wrong: wrong.filter((name) => !excused.includes(name)), excused: excused.length };
   });
 }
 

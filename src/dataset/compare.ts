@@ -1,5 +1,5 @@
 /** Which pictures of a set are copies of each other: exact, altered, mirrored, or cut out of one another. Pure. */
-import { resample, type Window } from "./measure/grid.ts";
+import type { Window } from "./measure/grid.ts";
 import { type Likeness, THUMB_SIDE } from "./measure/likeness.ts";
 import { thresholds } from "./thresholds.ts";
 
@@ -27,7 +27,7 @@ export interface CopyPair {
 }
 
 /** Pictures that each one is searched in for a cut: those whose colours are most like its own. */
-const CUT_CANDIDATES = 6;
+const CUT_CANDIDATES = 4;
 
 /** Every pair that is one of `CopyKind`. Time grows with the square: 10,000 pictures take seconds. */
 export function findCopies(pictures: readonly Comparable[]): readonly CopyPair[] {
@@ -113,9 +113,14 @@ function mirror(thumb: Uint8Array): Uint8Array {
 /** Pearson's correlation; 0 where one of them is of one value. */
 function correlate(a: ArrayLike<number>, b: ArrayLike<number>): number {
   const n = a.length;
-  let [sumA, sumB, sumAA, sumBB, sumAB] = [0, 0, 0, 0, 0];
+  let sumA = 0;
+  let sumB = 0;
+  let sumAA = 0;
+  let sumBB = 0;
+  let sumAB = 0;
   for (let i = 0; i < n; i++) {
-    const [x, y] = [a[i] ?? 0, b[i] ?? 0];
+    const x = a[i] ?? 0;
+    const y = b[i] ?? 0;
     sumA += x;
     sumB += y;
     sumAA += x * x;
@@ -127,44 +132,45 @@ function correlate(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return spread / n < 4 ? 0 : (sumAB - (sumA * sumB) / n) / spread;
 }
 
-/** Sides of the window in thousandths of the whole, and how finely it is moved. */
+/** Sides of the window as shares of the whole, and how finely it is moved. */
 const SCALES = [0.9, 0.8, 0.7, 0.6];
-const SHIFTS = 6;
+const SHIFTS = 5;
 const COARSE = 8;
 const FINE = 16;
+/** A coarse match is necessary, not enough; most pairs end there. */
+const COARSE_CORRELATION = 0.8;
 
 /** The best correlation of `part` with a window of `whole` that has its shape. */
 function searchWindow(whole: Comparable, part: Comparable): number {
   // Both thumbnails are square: a window's height in the thumbnail follows from the two shapes.
   const stretch = whole.widthPx / whole.heightPx / (part.widthPx / part.heightPx);
-  const target = thumbOf(part, COARSE);
-  let best = { correlation: -1, window: { left: 0, top: 0, width: THUMB_SIDE, height: THUMB_SIDE } };
+  const sums = sumsOf(whole.thumb);
+  const target = averages(sumsOf(part.thumb), FULL, COARSE);
+  let best = { correlation: -1, window: FULL };
   for (const window of windows(stretch)) {
-    const correlation = correlate(resample(planeOf(whole), COARSE, COARSE, window), target);
+    const correlation = correlate(averages(sums, window, COARSE), target);
     if (correlation > best.correlation) best = { correlation, window };
   }
-  // Most pairs end here: a coarse match is necessary, not enough.
-  if (best.correlation < 0.8) return 0;
-  return refine(whole, thumbOf(part, FINE), best.window, stretch);
+  if (best.correlation < COARSE_CORRELATION) return 0;
+  return refine(sums, averages(sumsOf(part.thumb), FULL, FINE), best.window, stretch);
 }
 
-function* windows(stretch: number): Generator<Window> {
-  for (const scale of SCALES) {
+const FULL: Window = { left: 0, top: 0, width: THUMB_SIDE, height: THUMB_SIDE };
+
+function windows(stretch: number): readonly Window[] {
+  const steps = Array.from({ length: SHIFTS }, (_, i) => i / (SHIFTS - 1));
+  return SCALES.flatMap((scale) => {
     const width = scale * THUMB_SIDE * Math.min(1, 1 / stretch);
     const height = width * stretch;
-    for (let row = 0; row < SHIFTS; row++) {
-      for (let column = 0; column < SHIFTS; column++) {
-        const left = ((THUMB_SIDE - width) * column) / (SHIFTS - 1);
-        const top = ((THUMB_SIDE - height) * row) / (SHIFTS - 1);
-        yield { left, top, width, height };
-      }
-    }
-  }
+    return steps.flatMap((down) =>
+      steps.map((right) => ({ left: (THUMB_SIDE - width) * right, top: (THUMB_SIDE - height) * down, width, height })),
+    );
+  });
 }
 
 /** Moves and resizes the window by ever smaller steps while that helps. */
-function refine(whole: Comparable, target: Float32Array, start: Window, stretch: number): number {
-  const score = (window: Window): number => correlate(resample(planeOf(whole), FINE, FINE, window), target);
+function refine(sums: Float64Array, target: Float64Array, start: Window, stretch: number): number {
+  const score = (window: Window): number => correlate(averages(sums, window, FINE), target);
   let best = { window: start, correlation: score(start) };
   for (let step = 2; step >= 0.5; step /= 2) {
     for (const [dx, dy, ds] of MOVES) {
@@ -180,15 +186,52 @@ function refine(whole: Comparable, target: Float32Array, start: Window, stretch:
   return best.correlation;
 }
 
+const SUM_SIDE = THUMB_SIDE + 1;
+
+/** [33, 33]: the sum of all values above and to the left of each point, so that any rectangle's sum takes four look-ups. */
+function sumsOf(thumb: Uint8Array): Float64Array {
+  const sums = new Float64Array(SUM_SIDE * SUM_SIDE);
+  for (let y = 0; y < THUMB_SIDE; y++) {
+    let row = 0;
+    for (let x = 0; x < THUMB_SIDE; x++) {
+      row += thumb[y * THUMB_SIDE + x] ?? 0;
+      sums[(y + 1) * SUM_SIDE + x + 1] = (sums[y * SUM_SIDE + x + 1] ?? 0) + row;
+    }
+  }
+  return sums;
+}
+
+/** A window averaged into side x side cells. */
+function averages(sums: Float64Array, { left, top, width, height }: Window, side: number): Float64Array {
+  const out = new Float64Array(side * side);
+  const columns = edges(left, width, side);
+  const rows = edges(top, height, side);
+  for (let row = 0; row < side; row++) {
+    const y0 = rows[2 * row] ?? 0;
+    const y1 = rows[2 * row + 1] ?? 0;
+    for (let column = 0; column < side; column++) {
+      const x0 = columns[2 * column] ?? 0;
+      const x1 = columns[2 * column + 1] ?? 0;
+      const below = (sums[y1 * SUM_SIDE + x1] ?? 0) - (sums[y1 * SUM_SIDE + x0] ?? 0);
+      const above = (sums[y0 * SUM_SIDE + x1] ?? 0) - (sums[y0 * SUM_SIDE + x0] ?? 0);
+      out[row * side + column] = (below - above) / ((y1 - y0) * (x1 - x0));
+    }
+  }
+  return out;
+}
+
+/** First and last edge of the whole cells nearest to each of n parts of a stretch; none is empty. */
+function edges(start: number, length: number, n: number): Int32Array {
+  const out = new Int32Array(2 * n);
+  for (let i = 0; i < n; i++) {
+    const from = Math.min(THUMB_SIDE - 1, Math.max(0, Math.round(start + (length * i) / n)));
+    out[2 * i] = from;
+    out[2 * i + 1] = Math.min(THUMB_SIDE, Math.max(from + 1, Math.round(start + (length * (i + 1)) / n)));
+  }
+  return out;
+}
+
 const MOVES = [-1, 0, 1].flatMap((dx) => [-1, 0, 1].flatMap((dy) => [-1, 0, 1].map((ds) => [dx, dy, ds] as const)));
-
-function planeOf({ thumb }: Comparable): { width: number; height: number; luma: Uint8Array } {
-  return { width: THUMB_SIDE, height: THUMB_SIDE, luma: thumb };
-}
-
-function thumbOf(picture: Comparable, side: number): Float32Array {
-  return resample(planeOf(picture), side, side);
-}
 
 /** Groups of pictures that are connected by pairs, each sorted, in order of their first. */
 export function groupPairs(count: number, pairs: readonly Pick<CopyPair, "a" | "b">[]): readonly (readonly number[])[] {

@@ -13,7 +13,7 @@ const SIZE = CORNER_COLUMNS * CORNER_ROWS;
 const WINDOW = { columns: 14, rows: 4, stepX: 4, stepY: 1 } as const;
 const WINDOW_SIZE = WINDOW.columns * WINDOW.rows;
 /** Pictures that are compared each with each; the others are compared with what these have in common. */
-const MAX_SAMPLE = 100;
+const MAX_SAMPLE = 60;
 /** Rounds of averaging the pictures that share the mark and looking again which do. */
 const ROUNDS = 3;
 /** Root mean square of a window below which there is nothing in it, in grey levels. */
@@ -71,15 +71,20 @@ function findShared(patches: ReadonlyMap<number, Float32Array>): readonly number
   const step = Math.max(1, all.length / MAX_SAMPLE);
   const sample = Array.from({ length: Math.min(all.length, MAX_SAMPLE) }, (_, i) => all[Math.floor(i * step)]?.[1]);
   const limit = thresholds.markCorrelation.value;
-  let seed: { template: Float32Array; partners: number } | undefined;
-  for (const candidate of sample) {
-    if (!candidate) continue;
-    const partners = sample.filter((other) => other && other !== candidate && dot(candidate, other) >= limit).length;
-    if (partners > (seed?.partners ?? 1)) seed = { template: candidate, partners };
+  const partners = sample.map(() => 0);
+  for (const [i, one] of sample.entries()) {
+    for (let j = i + 1; j < sample.length; j++) {
+      const other = sample[j];
+      if (!one || !other || dot(one, other) < limit) continue;
+      partners[i] = (partners[i] ?? 0) + 1;
+      partners[j] = (partners[j] ?? 0) + 1;
+    }
   }
+  const most = Math.max(0, ...partners);
+  const seed = most > 1 ? sample[partners.indexOf(most)] : undefined;
   if (!seed) return [];
   let members: number[] = [];
-  let template = seed.template;
+  let template = seed;
   for (let round = 0; round < ROUNDS; round++) {
     // The mean of many is cleaner than any one: what the pictures show behind the mark averages out.
     members = all.filter(([, patch]) => dot(template, patch) >= limit).map(([index]) => index);

@@ -119,16 +119,20 @@ const SIGNED = ["descriptor", "corners"] as const;
 function packed(measurement: PictureMeasurement): Record<string, unknown> {
   const arrays = [...BYTES, ...SIGNED].map((name): [string, string] => {
     const { buffer, byteOffset, byteLength } = measurement[name];
-    return [name, Buffer.from(buffer, byteOffset, byteLength).toString("base64")];
+    return [name, Buffer.from(buffer, byteOffset, byteLength).toString("base64")] as const;
   });
-  return { ...measurement, ...Object.fromEntries(arrays) };
+  const texts: Readonly<Record<string, string>> = Object.fromEntries(arrays);
+  return { ...measurement, ...texts };
 }
 
 function unpacked(m: Record<string, unknown>): PictureMeasurement {
   const bytes = (name: string): Buffer => Buffer.from(String(m[name]), "base64");
-  const arrays: (readonly [string, Uint8Array | Int8Array])[] = [
-    ...BYTES.map((name) => [name, Uint8Array.from(bytes(name))] as const),
-    ...SIGNED.map((name) => [name, Int8Array.from(bytes(name), (byte) => (byte << 24) >> 24)] as const),
-  ];
-  return { ...m, ...Object.fromEntries(arrays) } as unknown as PictureMeasurement;
+  const signed = (name: string): Int8Array => Int8Array.from(bytes(name), (byte) => (byte << 24) >> 24);
+  const arrays = {
+    thumb: Uint8Array.from(bytes("thumb")),
+    colours: Uint8Array.from(bytes("colours")),
+    descriptor: signed("descriptor"),
+    corners: signed("corners"),
+  };
+  return { ...(m as unknown as PictureMeasurement), ...arrays };
 }

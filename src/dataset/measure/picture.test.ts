@@ -76,7 +76,7 @@ describe("measurePixels", () => {
     const webp = await pixelsOf(sharp(await plain().webp({ lossless: true }).toBuffer()));
     expect(measurePixels(webp).pixelHash).toBe(measurePixels(pixels).pixelHash);
     const data = Uint8Array.from(pixels.data);
-    data[4 * 640 * 3] = (data[4 * 640 * 3] ?? 0) ^ 1;
+    data[8 * 640 * 3] = (data[8 * 640 * 3] ?? 0) ^ 1;
     expect(measurePixels({ ...pixels, data }).pixelHash).not.toBe(measurePixels(pixels).pixelHash);
   });
 
