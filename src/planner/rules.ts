@@ -320,9 +320,9 @@ export const planRules: readonly PlanRule[] = [
 
 /** What the rules find in a plan, errors first. */
 export function judge(input: RuleInput): readonly PlanFinding[] {
-  const found = planRules.flatMap(({ find, title: _, ...rule }) => {
+  const found = planRules.flatMap(({ find, id, severity, mend, reason, source }): PlanFinding[] => {
     const message = find(input);
-    return message === undefined ? [] : [{ ...rule, message }];
+    return message === undefined ? [] : [{ id, severity, message, mend, reason, source }];
   });
   return [...found.filter(({ severity }) => severity === error), ...found.filter(({ severity }) => severity === warning)];
 }
