@@ -5,7 +5,8 @@ import { userCacheFolder } from "./checkpoints/cache-folder.ts";
 import { extractAdapter as extractFrom, type ExtractOptions, type ExtractReport } from "./checkpoints/extract-adapter.ts";
 import { openBase as openBaseIn } from "./checkpoints/open-base.ts";
 import { inspectDataset as inspectDatasetWith, type InspectionEvent } from "./dataset/inspect.ts";
-import { createChosenEngine } from "./engines/choose.ts";
+import type { InspectionTarget } from "./dataset/checks/check.ts";
+import { createChosenEngine, measureDevice } from "./engines/choose.ts";
 import type { Engine } from "./engines/engine.ts";
 import { createOrtEngine } from "./engines/ort/engine.ts";
 import { readBaseWeight } from "./checkpoints/read-weight.ts";
@@ -19,10 +20,14 @@ import {
 } from "./lora/rework.ts";
 import type { RankChoice } from "./lora/svd.ts";
 import { type AdapterReport, inspectAdapter as inspectWith, type InspectOptions } from "./lora/inspect.ts";
+import { gpuPrices, type GpuPrices } from "./planner/gpu-prices.ts";
 import { settingsOf, type TrainPlan } from "./planner/plan.ts";
 import { version } from "./trainer/adapter-file.ts";
 import type { TrainEvent } from "./trainer/events.ts";
 import { isInspectionFamily, type TargetChoices, targetOfBase, targetOfFamily } from "./trainer/inspection-target.ts";
+import { datasetLoadOf } from "./trainer/forecast/forecast.ts";
+import { readRunPictures } from "./trainer/pictures.ts";
+import { prospectRun as prospectWith, type RunProspect } from "./trainer/prospect.ts";
 import { readPlan } from "./trainer/run-folder.ts";
 import {
   drawPictures as drawPicturesWith,
@@ -53,6 +58,15 @@ export { describeDataset } from "./trainer/dataset-facts.ts";
 
 export { planTraining, settingsOf } from "./planner/plan.ts";
 export type { BaseFacts, DatasetFacts, Planned, TrainPlan, TrainSettings, UserChoices } from "./planner/plan.ts";
+export type { CardCost, RunCosts } from "./planner/costs.ts";
+export { placeDose } from "./planner/dose.ts";
+export type { PlacedDose } from "./planner/dose.ts";
+export { parseGpuPrices } from "./planner/gpu-prices.ts";
+export type { GpuCard, GpuPrices } from "./planner/gpu-prices.ts";
+export { tellFinding } from "./planner/rules.ts";
+export type { PlanFinding } from "./planner/rules.ts";
+export { isHeuristic, sources } from "./planner/sources.ts";
+export type { RunProspect } from "./trainer/prospect.ts";
 export { loraTypes } from "./planner/recipes.ts";
 export type { LoraType } from "./planner/recipes.ts";
 export { targetSets } from "./lora/targets.ts";
@@ -157,8 +171,8 @@ export function resumeTraining(
 }
 
 export interface InspectionChoices extends Partial<TargetChoices> {
-  /** "mini", a folder or file as `openBase` takes it, or one of `inspectionFamilies`; "mini" by default. */
-  readonly base?: string | undefined;
+  /** A base model, "mini", a folder or file as `openBase` takes it, or one of `inspectionFamilies`; "mini" by default. */
+  readonly base?: string | BaseModel | undefined;
   /** For pictures without a caption of their own. */
   readonly defaultCaption?: string | undefined;
   /** Where measurements are kept; the user's cache folder by default, null for nowhere. */
@@ -176,9 +190,36 @@ export interface InspectionChoices extends Partial<TargetChoices> {
 export async function* inspectDataset(folder: string, choices: InspectionChoices = {}): AsyncGenerator<InspectionEvent, void> {
   const { base = "mini", type = "concept", cacheFolder, defaultCaption, signal } = choices;
   const wanted = { ...choices, type };
-  const target = isInspectionFamily(base) ? await targetOfFamily(base, wanted) : targetOfBase(await openBase(base), wanted);
+  const target = await inspectionTarget(base, wanted);
   const kept = cacheFolder === null ? undefined : (cacheFolder ?? join(userCacheFolder(), "inspect"));
   yield* inspectDatasetWith(folder, { target, cacheFolder: kept, defaultCaption, signal });
+}
+
+async function inspectionTarget(base: string | BaseModel, wanted: TargetChoices): Promise<InspectionTarget> {
+  if (typeof base !== "string") return targetOfBase(base, wanted);
+  return isInspectionFamily(base) ? targetOfFamily(base, wanted) : targetOfBase(await openBase(base), wanted);
+}
+
+export interface ProspectOptions {
+  /** Of rented cards; the table that comes with Gesso by default. */
+  readonly prices?: GpuPrices | undefined;
+}
+
+/**
+ * Fits a plan to this machine and says what the run will take: memory term by term, time, disk, and what it would cost on rented cards.
+ * Starts the plan's engine for a second to measure it; nothing is trained or written.
+ *
+ * @throws UserError for a dataset or an engine that cannot be used
+ * @example const { plan, forecast, costs } = await prospectRun(planTraining(facts, base, device, choices), base);
+ */
+export async function prospectRun(
+  plan: TrainPlan,
+  base: BaseModel,
+  { prices = gpuPrices }: ProspectOptions = {},
+): Promise<RunProspect> {
+  const settings = settingsOf(plan);
+  const load = datasetLoadOf(await readRunPictures(settings), base);
+  return prospectWith({ plan, base, load, device: await measureDevice(settings), prices });
 }
 
 /** Draws one picture for each prompt, on the CPU engine when no other is given. */

@@ -1,7 +1,8 @@
 /** Which engine to use on this machine, and why. */
 import { UserError } from "../errors.ts";
 import type { FloatDType } from "../graph/graph.ts";
-import type { Engine } from "./engine.ts";
+import { availableMemoryBytes } from "./available-memory.ts";
+import type { DeviceProfile, Engine, EngineFacts } from "./engine.ts";
 import { createOrtEngine } from "./ort/engine.ts";
 import { createTorchEngine } from "./torch/engine.ts";
 import { listPythons } from "./torch/find-python.ts";
@@ -68,9 +69,37 @@ export function createChosenEngine({
   device,
   precision,
   python,
-}: Pick<EngineChoice, "engine" | "device" | "precision" | "python">): Promise<Engine> {
+}: StartedChoice): Promise<Engine & { measureProfile(): Promise<DeviceProfile> }> {
   if (engine === "ort") return createOrtEngine();
   return createTorchEngine({ python: python ?? "python3", device, precision });
+}
+
+type StartedChoice = Pick<EngineChoice, "engine" | "device" | "precision" | "python">;
+
+/** What a forecast has to know of a device. */
+export interface MeasuredDevice {
+  /** With measured rates. */
+  readonly profile: DeviceProfile;
+  /** Memory that a run could take now. */
+  readonly freeBytes: number;
+  readonly facts: EngineFacts;
+}
+
+/** Starts the engine, measures its rates and what is free, and ends it: a second on a processor, a few where PyTorch has to be loaded. */
+export async function measureDevice(choice: StartedChoice): Promise<MeasuredDevice> {
+  const engine = await createChosenEngine(choice);
+  try {
+    const { freeBytes } = await engine.memory();
+    const profile = await engine.measureProfile();
+    const { composites, precision, overhead } = engine;
+    return {
+      profile,
+      freeBytes: Math.min(profile.memoryBytes, freeBytes ?? availableMemoryBytes()),
+      facts: { composites, precision, overhead },
+    };
+  } finally {
+    await engine.dispose();
+  }
 }
 
 interface FoundTorch {

@@ -6,7 +6,8 @@ import type { Recipe } from "./recipes.ts";
 import { from, sources } from "./sources.ts";
 import { findTrainedTargets, widthOf } from "./targets.ts";
 
-const asked = "you chose it";
+/** The reason of a value that the user gave. */
+export const asked = "you chose it";
 
 /** The user's choice where there is one. */
 export function choose<T>(chosen: T | undefined, value: T, reason: string, source: string): Planned<T> {

@@ -78,7 +78,7 @@ export function fitPlan<F>(request: FitRequest<F>): Fit<F> {
 }
 
 /** From the largest batch to the smallest, each first without recomputing, then with it. */
-function candidates({ settings, kept }: FitRequest<unknown>, precision: FloatDType): readonly FitChange[] {
+function candidates<F>({ settings, kept }: FitRequest<F>, precision: FloatDType): readonly FitChange[] {
   const perStep = settings.batch * settings.accumulation;
   const isBatchFree = !kept.has("batch") && !kept.has("accumulation");
   const batches = isBatchFree ? divisorsUpTo(perStep, settings.batch) : [settings.batch];
@@ -93,7 +93,5 @@ function divisorsUpTo(total: number, most: number): readonly number[] {
 }
 
 function sameChange(a: FitChange, b: FitChange): boolean {
-  return (
-    a.batch === b.batch && a.accumulation === b.accumulation && a.recompute === b.recompute && a.precision === b.precision
-  );
+  return a.batch === b.batch && a.accumulation === b.accumulation && a.recompute === b.recompute && a.precision === b.precision;
 }

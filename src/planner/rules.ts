@@ -318,13 +318,47 @@ export const planRules: readonly PlanRule[] = [
   },
 ];
 
+/** What is judged by a forecast and by the disks, not by the settings alone; see `prospectRun`. */
+export const boundRules = {
+  memory: {
+    id: "memory.too-small",
+    severity: error,
+    title: "the run does not fit the device's memory",
+    reason: "It would stop at its first step, or at the first of its largest pictures.",
+    mend: "See what would fit.",
+    source: heuristic(),
+  },
+  disk: {
+    id: "disk.too-small",
+    severity: error,
+    title: "the disk cannot hold what the run will write",
+    reason: "A checkpoint that cannot be written ends the run.",
+    mend: "Free some space, give another --out, or raise --checkpoint-every.",
+    source: from("gesso"),
+  },
+} as const satisfies Readonly<Record<string, Omit<PlanRule, "find">>>;
+
+/** A plan with findings that were made later, errors first. */
+export function withFindings<P extends { readonly findings?: readonly PlanFinding[] }>(
+  plan: P,
+  more: readonly PlanFinding[],
+): P & { readonly findings: readonly PlanFinding[]; readonly warnings: readonly string[] } {
+  const findings = errorsFirst([...more, ...(plan.findings ?? [])]);
+  return { ...plan, findings, warnings: findings.map(tellFinding) };
+}
+
+function errorsFirst(findings: readonly PlanFinding[]): readonly PlanFinding[] {
+  const of = (severity: RuleSeverity) => findings.filter((finding) => finding.severity === severity);
+  return [...of(error), ...of(warning)];
+}
+
 /** What the rules find in a plan, errors first. */
 export function judge(input: RuleInput): readonly PlanFinding[] {
   const found = planRules.flatMap(({ find, id, severity, mend, reason, source }): PlanFinding[] => {
     const message = find(input);
     return message === undefined ? [] : [{ id, severity, message, mend, reason, source }];
   });
-  return [...found.filter(({ severity }) => severity === error), ...found.filter(({ severity }) => severity === warning)];
+  return errorsFirst(found);
 }
 
 /** A finding in a line. */

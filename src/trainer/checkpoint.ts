@@ -96,7 +96,7 @@ async function syncFolder(folder: string): Promise<void> {
 }
 
 /** The newest is what a run goes on from; the one before stands in for it when it is damaged. */
-const RESUMABLE_CHECKPOINTS = 2;
+export const RESUMABLE_CHECKPOINTS = 2;
 
 /**
  * Takes optimizer.safetensors, six times an adapter's size, out of all but the newest checkpoints. Their adapters stay: any of them
