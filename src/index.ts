@@ -23,7 +23,7 @@ import { type AdapterReport, inspectAdapter as inspectWith, type InspectOptions 
 import { gpuPrices, type GpuPrices } from "./planner/gpu-prices.ts";
 import { settingsOf, type TrainPlan } from "./planner/plan.ts";
 import { version } from "./trainer/adapter-file.ts";
-import type { TrainEvent } from "./trainer/events.ts";
+import type { PreflightEvent, TrainEvent } from "./trainer/events.ts";
 import { isInspectionFamily, type TargetChoices, targetOfBase, targetOfFamily } from "./trainer/inspection-target.ts";
 import { datasetLoadOf } from "./trainer/forecast/forecast.ts";
 import { readRunPictures } from "./trainer/pictures.ts";
@@ -72,7 +72,7 @@ export type { LoraType } from "./planner/recipes.ts";
 export { targetSets } from "./lora/targets.ts";
 export type { TargetSet } from "./lora/targets.ts";
 
-export type { Losses, TrainEvent, Validation } from "./trainer/events.ts";
+export type { Losses, PreflightEvent, TrainEvent, Validation } from "./trainer/events.ts";
 export { readEvents, readPlan } from "./trainer/run-folder.ts";
 
 export { chooseEngine, createChosenEngine, engineNames, precisions } from "./engines/choose.ts";
@@ -141,17 +141,21 @@ export interface RunOptions {
   readonly createEngine?: () => Promise<Engine>;
   /** Asks the run to save itself and stop. */
   readonly signal?: AbortSignal | undefined;
+  /** Do everything once on the largest pictures before the run begins: a step, a measurement, a preview's step, a checkpoint. */
+  readonly preflight?: boolean | undefined;
+  /** Asked after the preflight; when it says no, nothing is trained and nothing is left behind. */
+  readonly approve?: ((preflight: PreflightEvent) => Promise<boolean>) | undefined;
 }
 
 /**
- * Carries out a plan. The last event is `done`, `stopped` or `failed`.
+ * Carries out a plan. The last event is `done`, `stopped`, `declined` or `failed`.
  *
  * @throws UserError for whatever the user can mend
  * @example for await (const event of train(plan, { signal })) console.log(event.type);
  */
-export function train(plan: TrainPlan, { createEngine, signal }: RunOptions = {}): AsyncGenerator<TrainEvent, void> {
+export function train(plan: TrainPlan, { createEngine, ...options }: RunOptions = {}): AsyncGenerator<TrainEvent, void> {
   const planned = (): Promise<Engine> => createChosenEngine(settingsOf(plan));
-  return trainWith(plan, { createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile(), signal });
+  return trainWith(plan, { ...options, createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile() });
 }
 
 /**
@@ -161,13 +165,13 @@ export function train(plan: TrainPlan, { createEngine, signal }: RunOptions = {}
  */
 export function resumeTraining(
   runFolder: string,
-  { createEngine, python, signal }: RunOptions & { readonly python?: string | undefined } = {},
+  { createEngine, python, ...options }: RunOptions & { readonly python?: string | undefined } = {},
 ): AsyncGenerator<TrainEvent, void> {
   const planned = async (): Promise<Engine> => {
     const settings = settingsOf(await readPlan(runFolder));
     return createChosenEngine({ ...settings, python: python ?? settings.python });
   };
-  return resumeWith(runFolder, { createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile(), signal });
+  return resumeWith(runFolder, { ...options, createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile() });
 }
 
 export interface InspectionChoices extends Partial<TargetChoices> {
