@@ -4,6 +4,8 @@ import type { BaseModel, BaseOptions } from "./checkpoints/base.ts";
 import { userCacheFolder } from "./checkpoints/cache-folder.ts";
 import { extractAdapter as extractFrom, type ExtractOptions, type ExtractReport } from "./checkpoints/extract-adapter.ts";
 import { openBase as openBaseIn } from "./checkpoints/open-base.ts";
+import { examine } from "./doctor/examine.ts";
+import type { DoctorReport } from "./doctor/judge.ts";
 import { inspectDataset as inspectDatasetWith, type InspectionEvent } from "./dataset/inspect.ts";
 import { createChosenEngine } from "./engines/choose.ts";
 import type { Engine } from "./engines/engine.ts";
@@ -67,6 +69,12 @@ export { createOrtEngine } from "./engines/ort/engine.ts";
 export { createTorchEngine } from "./engines/torch/engine.ts";
 export type { TorchEngine, TorchOptions } from "./engines/torch/engine.ts";
 export type { DeviceProfile, Engine } from "./engines/engine.ts";
+
+export { isRight } from "./engines/check-engine.ts";
+export type { DoctorReport } from "./doctor/judge.ts";
+export type { EngineFacts, MachineFacts } from "./doctor/facts.ts";
+export { redactValue as redactReport, shortenHome } from "./doctor/redact.ts";
+export { flopRate, gigabytes, megabytesPerSecond } from "./doctor/words.ts";
 
 export { samplerNames } from "./diffusion/samplers/samplers.ts";
 export type { SamplerName } from "./diffusion/samplers/samplers.ts";
@@ -167,6 +175,24 @@ export async function* inspectDataset(folder: string, choices: InspectionChoices
   const target = isInspectionFamily(base) ? await targetOfFamily(base, wanted) : targetOfBase(await openBase(base), wanted);
   const kept = cacheFolder === null ? undefined : (cacheFolder ?? join(userCacheFolder(), "inspect"));
   yield* inspectDatasetWith(folder, { target, cacheFolder: kept, defaultCaption, signal });
+}
+
+export interface ExamineChoices {
+  /** Only this interpreter is looked at; else those that a run would find. */
+  readonly python?: string | undefined;
+  /** Where runs are to be made; "runs" by default. */
+  readonly runsFolder?: string;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: (what: string) => void;
+}
+
+/**
+ * What this machine can do, what is in the way of training, and what mends it. Starts every engine that is there once.
+ *
+ * @example const { verdict, findings } = await examineMachine(); // findings: [{ id: "torch-cpu-build", mark: "broken", message, mend }]
+ */
+export function examineMachine({ runsFolder = "runs", ...choices }: ExamineChoices = {}): Promise<DoctorReport> {
+  return examine({ ...choices, version, env: process.env, runsFolder, cacheFolder: userCacheFolder() });
 }
 
 /** Draws one picture for each prompt, on the CPU engine when no other is given. */
