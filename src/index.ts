@@ -73,6 +73,12 @@ export type { DeviceProfile, Engine } from "./engines/engine.ts";
 export { isRight } from "./engines/check-engine.ts";
 export type { DoctorReport } from "./doctor/judge.ts";
 export type { EngineFacts, MachineFacts } from "./doctor/facts.ts";
+export { removeSetup, runSetup } from "./doctor/setup/install.ts";
+export type { SetupHooks, SetupResult } from "./doctor/setup/install.ts";
+export { planSetup } from "./doctor/setup/plan.ts";
+export type { SetupOptions, SetupPlan } from "./doctor/setup/plan.ts";
+export { torchBuilds } from "./doctor/torch-builds.ts";
+export type { BuildName } from "./doctor/torch-builds.ts";
 export { redactValue as redactReport, shortenHome } from "./doctor/redact.ts";
 export { flopRate, gigabytes, megabytesPerSecond } from "./doctor/words.ts";
 

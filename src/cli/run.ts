@@ -21,6 +21,10 @@ const commands: Readonly<Record<string, { readonly summary: string; readonly loa
     summary: "Say what this machine can do, and what is in the way.",
     load: async () => (await import("./doctor.ts")).doctorCommand,
   },
+  setup: {
+    summary: "Install PyTorch for the graphics card, apart from everything else.",
+    load: async () => (await import("./setup.ts")).setupCommand,
+  },
   demo: {
     summary: "Train on a bundled example and show before and after.",
     load: async () => (await import("./demo.ts")).demoCommand,

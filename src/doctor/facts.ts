@@ -127,6 +127,8 @@ export interface GpuFacts {
 export interface PythonAnswer {
   /** "3.12.4" */
   readonly version: string;
+  /** Its own full path, links of environments not followed. */
+  readonly executable: string;
   readonly bits: number;
   /** Of the interpreter: "x86_64", "arm64". */
   readonly machine: string;

@@ -19,6 +19,7 @@ def version(name):
         return None
 print(json.dumps({
     "version": platform.python_version(),
+    "executable": sys.executable,
     "bits": struct.calcsize("P") * 8,
     "machine": platform.machine(),
     "isVirtual": sys.prefix != sys.base_prefix,

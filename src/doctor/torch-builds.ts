@@ -86,8 +86,10 @@ export const torchBuilds: readonly TorchBuild[] = [
 
 export type BuildName = TorchBuild["name"];
 
-/** NumPy, which the worker exchanges numbers by: one version for each range of Pythons. */
-export const numpyRequirements = ['numpy==2.2.6; python_version < "3.11"', 'numpy==2.3.5; python_version >= "3.11"'];
+/** NumPy, which the worker exchanges numbers by, for a Python of this version. */
+export function numpyFor(python: string): string {
+  return compareVersions(python, "3.11") < 0 ? "numpy==2.2.6" : "numpy==2.3.5";
+}
 
 /** @throws Error for a name that is not in the table */
 export function buildNamed(name: BuildName): TorchBuild {
