@@ -4,6 +4,8 @@ import type { BaseModel, BaseOptions } from "./checkpoints/base.ts";
 import { userCacheFolder } from "./checkpoints/cache-folder.ts";
 import { extractAdapter as extractFrom, type ExtractOptions, type ExtractReport } from "./checkpoints/extract-adapter.ts";
 import { openBase as openBaseIn } from "./checkpoints/open-base.ts";
+import { examine } from "./doctor/examine.ts";
+import type { DoctorReport } from "./doctor/judge.ts";
 import { inspectDataset as inspectDatasetWith, type InspectionEvent } from "./dataset/inspect.ts";
 import type { InspectionTarget } from "./dataset/checks/check.ts";
 import { createChosenEngine, measureDevice } from "./engines/choose.ts";
@@ -93,6 +95,18 @@ export type {
   TimeForecast,
   TimeTerm,
 } from "./trainer/forecast/forecast.ts";
+
+export { isRight } from "./engines/check-engine.ts";
+export type { DoctorReport } from "./doctor/judge.ts";
+export type { EngineFacts, MachineFacts } from "./doctor/facts.ts";
+export { removeSetup, runSetup } from "./doctor/setup/install.ts";
+export type { SetupHooks, SetupResult } from "./doctor/setup/install.ts";
+export { planSetup } from "./doctor/setup/plan.ts";
+export type { SetupOptions, SetupPlan } from "./doctor/setup/plan.ts";
+export { torchBuilds } from "./doctor/torch-builds.ts";
+export type { BuildName } from "./doctor/torch-builds.ts";
+export { redactValue as redactReport, shortenHome } from "./doctor/redact.ts";
+export { flopRate, gigabytes, megabytesPerSecond } from "./doctor/words.ts";
 
 export { samplerNames } from "./diffusion/samplers/samplers.ts";
 export type { SamplerName } from "./diffusion/samplers/samplers.ts";
@@ -224,6 +238,24 @@ export async function prospectRun(
   const settings = settingsOf(plan);
   const load = datasetLoadOf(await readRunPictures(settings), base);
   return prospectWith({ plan, base, load, device: await measureDevice(settings), prices });
+}
+
+export interface ExamineChoices {
+  /** Only this interpreter is looked at; else those that a run would find. */
+  readonly python?: string | undefined;
+  /** Where runs are to be made; "runs" by default. */
+  readonly runsFolder?: string;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: (what: string) => void;
+}
+
+/**
+ * What this machine can do, what is in the way of training, and what mends it. Starts every engine that is there once.
+ *
+ * @example const { verdict, findings } = await examineMachine(); // findings: [{ id: "torch-cpu-build", mark: "broken", message, mend }]
+ */
+export function examineMachine({ runsFolder = "runs", ...choices }: ExamineChoices = {}): Promise<DoctorReport> {
+  return examine({ ...choices, version, env: process.env, runsFolder, cacheFolder: userCacheFolder() });
 }
 
 /** Draws one picture for each prompt, on the CPU engine when no other is given. */

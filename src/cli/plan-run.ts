@@ -89,6 +89,18 @@ export async function prospectOf(
   return { summary: { ...summary, report }, prospect };
 }
 
+/** Findings that would waste the run, of dataset and plan together. */
+export function countErrors({ summary, prospect }: ProspectedRun): number {
+  const ofPlan = (prospect.plan.findings ?? []).filter(({ severity }) => severity === "error");
+  return summary.report.counts.error + ofPlan.length;
+}
+
+/** Findings that will probably show in the result. */
+export function countWarnings({ summary, prospect }: ProspectedRun): number {
+  const ofPlan = (prospect.plan.findings ?? []).filter(({ severity }) => severity === "warning");
+  return summary.report.counts.warning + ofPlan.length;
+}
+
 /** Findings that training mends by itself. */
 const mendedByTraining: ReadonlySet<string> = new Set(["trigger.absent"]);
 

@@ -4,7 +4,7 @@ import { defineCommand } from "./command.ts";
 import { countFindings } from "./findings-page.ts";
 import { describeProspect } from "./forecast-page.ts";
 import { describePlan } from "./plan-page.ts";
-import { planRun, prospectOf, type ProspectedRun, readPrices } from "./plan-run.ts";
+import { countErrors, planRun, prospectOf, type ProspectedRun, readPrices } from "./plan-run.ts";
 import { readChoices } from "./run-choices.ts";
 import { planOptions, readEngine, trainHeadings } from "./train-options.ts";
 
@@ -36,18 +36,6 @@ export const planCommand = defineCommand({
     return errors > 0 ? 1 : 0;
   },
 });
-
-/** Findings that would waste the run, of dataset and plan together. */
-export function countErrors({ summary, prospect }: ProspectedRun): number {
-  const ofPlan = (prospect.plan.findings ?? []).filter(({ severity }) => severity === "error");
-  return summary.report.counts.error + ofPlan.length;
-}
-
-/** Findings that will probably show in the result. */
-export function countWarnings({ summary, prospect }: ProspectedRun): number {
-  const ofPlan = (prospect.plan.findings ?? []).filter(({ severity }) => severity === "warning");
-  return summary.report.counts.warning + ofPlan.length;
-}
 
 function asJson({ summary: { report, ...dataset }, prospect }: ProspectedRun): object {
   const { counts, findings } = report;

@@ -21,6 +21,14 @@ const commands: Readonly<Record<string, { readonly summary: string; readonly loa
     summary: "Inspect, convert, merge, resize and extract LoRA files.",
     load: async () => (await import("./lora.ts")).loraCommand,
   },
+  doctor: {
+    summary: "Say what this machine can do, and what is in the way.",
+    load: async () => (await import("./doctor.ts")).doctorCommand,
+  },
+  setup: {
+    summary: "Install PyTorch for the graphics card, apart from everything else.",
+    load: async () => (await import("./setup.ts")).setupCommand,
+  },
   demo: {
     summary: "Train on a bundled example and show before and after.",
     load: async () => (await import("./demo.ts")).demoCommand,

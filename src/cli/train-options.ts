@@ -134,6 +134,9 @@ const running = {
   ...engineOptions,
   recompute,
   resume: { kind: "text", value: "DIR", about: "Go on with the stopped run in this folder, exactly where it stood." },
+  yes: { kind: "switch", about: "Do not ask, and begin in spite of errors." },
+  strict: { kind: "switch", about: "Do not begin when there are warnings." },
+  "no-preflight": { kind: "switch", about: "Begin without having tried a step, a preview and a checkpoint." },
   json: { kind: "switch", about: "Print events as JSON, one a line, and nothing else." },
 } as const satisfies OptionTable;
 

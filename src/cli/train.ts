@@ -1,12 +1,12 @@
 /** gesso train: plans a run, says what it will do and why, carries it out, and says what came of it. */
 import { UserError } from "../errors.ts";
-import { resumeTraining, train } from "../index.ts";
+import { resumeTraining } from "../index.ts";
 import { openChosenBase } from "./base-options.ts";
 import { defineCommand, type Terminal } from "./command.ts";
 import { followRun } from "./follow-run.ts";
-import { describePlan, toldOnPage } from "./plan-page.ts";
-import { planRun } from "./plan-run.ts";
+import { planRun, prospectOf, readPrices } from "./plan-run.ts";
 import { readChoices } from "./run-choices.ts";
+import { startRun } from "./start-run.ts";
 import { readEngine, trainHeadings, type TrainOptions, trainOptions } from "./train-options.ts";
 
 export const trainCommand = defineCommand({
@@ -28,20 +28,28 @@ export const trainCommand = defineCommand({
         exitCode: 2,
       });
     }
-    return startRun(dataset, options, terminal);
+    return begin(dataset, options, terminal);
   },
 });
 
-async function startRun(dataset: string, options: TrainOptions, terminal: Terminal): Promise<number> {
+async function begin(dataset: string, options: TrainOptions, terminal: Terminal): Promise<number> {
+  const prices = await readPrices(options.prices);
   const base = await openChosenBase(options);
-  const { plan, summary } = await planRun(dataset, base, await readChoices(dataset, base, options), readEngine(options));
+  const planned = await planRun(dataset, base, await readChoices(dataset, base, options), readEngine(options));
   const isJson = options.json === true;
-  if (!isJson) terminal.out(`${describePlan(plan, summary, terminal.columns)}\n`);
-  return followRun(train(plan, { signal: terminal.signal }), terminal, { isJson, told: toldOnPage(plan, summary) });
+  // Nothing but events goes to the output then.
+  const quiet = isJson ? { ...terminal, signal: terminal.signal, status: () => undefined } : terminal;
+  const run = await prospectOf(planned, base, prices, quiet);
+  if (run === undefined) return 130;
+  const { yes = false, strict = false } = options;
+  return startRun(run, { isJson, yes, strict, preflight: options["no-preflight"] !== true }, terminal);
 }
 
+/** Options that may stand beside --resume: none of them changes the plan. */
+const besideResume: ReadonlySet<string> = new Set(["resume", "json", "python", "yes", "no-preflight"]);
+
 async function resume(folder: string, dataset: string | undefined, options: TrainOptions, terminal: Terminal): Promise<number> {
-  const other = dataset ?? Object.keys(options).find((name) => !["resume", "json", "python"].includes(name));
+  const other = dataset ?? Object.keys(options).find((name) => !besideResume.has(name));
   if (other !== undefined) {
     throw new UserError(
       `A run that goes on keeps its settings: ${dataset === undefined ? `--${other}` : other} cannot be given with --resume.`,
@@ -51,7 +59,8 @@ async function resume(folder: string, dataset: string | undefined, options: Trai
       },
     );
   }
-  return followRun(resumeTraining(folder, { signal: terminal.signal, python: options.python }), terminal, {
+  const preflight = options["no-preflight"] !== true;
+  return followRun(resumeTraining(folder, { signal: terminal.signal, python: options.python, preflight }), terminal, {
     isJson: options.json === true,
   });
 }

@@ -40,17 +40,19 @@ const asked = "you chose it";
  * `gesso setup torch`) is only looked for when the torch engine was asked for. Looking for one takes the seconds that loading PyTorch does.
  *
  * @param env where active environments are looked up; `process.env`, for one
+ * @param open finds out what PyTorch an interpreter has; throws UserError where it cannot be used
  * @throws UserError when what was asked for cannot be had
  * @example const choice = await chooseEngine({ engine: "auto" }, process.env);
  */
 export async function chooseEngine(
   request: EngineRequest,
   env: Readonly<Record<string, string | undefined>>,
+  open: OpenTorch = openTorch,
 ): Promise<EngineChoice> {
   const { engine = "auto", python } = request;
   if (engine === "ort") return chooseOrt(request, asked);
   const pythons = python === undefined ? listPythons(env, { onSearchPath: engine === "torch" }) : [python];
-  const { found, problem } = await findTorch(pythons, request.device ?? "auto");
+  const { found, problem } = await findTorch(pythons, request.device ?? "auto", open);
   if (found && (engine === "torch" || found.info.device !== "cpu" || request.device !== undefined)) {
     return chooseTorch(request, found);
   }
@@ -107,19 +109,28 @@ interface FoundTorch {
   readonly info: DeviceInfo;
 }
 
+export type OpenTorch = (python: string, device: string) => Promise<DeviceInfo>;
+
+/** Starts a worker and ends it. */
+async function openTorch(python: string, device: string): Promise<DeviceInfo> {
+  const engine = await createTorchEngine({ python, device });
+  await engine.dispose();
+  return engine.device;
+}
+
 /** The first that has a GPU, else the first that works, else what is wrong with the first. */
 async function findTorch(
   pythons: readonly string[],
   device: string,
+  open: OpenTorch,
 ): Promise<{ readonly found: FoundTorch | undefined; readonly problem: UserError | undefined }> {
   let found: FoundTorch | undefined;
   let problem: UserError | undefined;
   for (const python of pythons) {
     try {
-      const engine = await createTorchEngine({ python, device });
-      await engine.dispose();
-      found ??= { python, info: engine.device };
-      if (engine.device.device !== "cpu") return { found: { python, info: engine.device }, problem: undefined };
+      const info = await open(python, device);
+      found ??= { python, info };
+      if (info.device !== "cpu") return { found: { python, info }, problem: undefined };
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
       problem ??= error;
@@ -169,6 +180,6 @@ function usualPrecision({ device, dtypes }: DeviceInfo): { readonly precision: F
 
 function noPython(): UserError {
   return new UserError("No Python with PyTorch was found for the torch engine.", {
-    fix: "Give one with --python, such as --python .venv/bin/python, or leave --engine out to use the CPU.",
+    fix: "Have Gesso install one (gesso setup torch), give one with --python, or leave --engine out to use the CPU.",
   });
 }
