@@ -18,8 +18,8 @@ export interface WeightStore {
   compile(graph: Graph, name: string, options?: GraphOptions): Promise<Executable>;
   /** What adapters that are not of low rank add to the base's weights, in place of what they added before. */
   setChanges(changes: readonly ScaledChange[]): Promise<void>;
-  /** Frees a component's weights. No executable that uses them may be run afterwards. */
-  free(component: ComponentName): Promise<void>;
+  /** Frees the weights of a component, or of the VAE's encoder alone. No executable that uses them may be run afterwards. */
+  free(component: ComponentName | "vae.encoder"): Promise<void>;
 }
 
 /** A change of a base weight and how strongly it acts; 1 is as trained. */
@@ -35,17 +35,11 @@ export function createWeightStore(engine: Engine, base: Pick<BaseModel, "weights
   const loaded = new Map<string, FloatDType>();
   let changes: readonly ScaledChange[] = [];
   const contents = (name: string): Promise<Float32Array> => readChanged(base, name, changesOf(changes, name));
-  const lower = (graph: Graph): Graph => {
-    if (engine.precision === "float32") return graph;
-    // What is encoded or decoded once is worth full precision, and SDXL's VAE overflows in float16.
-    const compute = graph.inputs.some(({ attrs }) => attrs.name.startsWith("unet.")) ? engine.precision : "float32";
-    const storage = (buffer: string): FloatDType => loaded.get(buffer) ?? (base.weights.has(buffer) ? compute : "float32");
-    return lowerPrecision(graph, { compute, storage });
-  };
+  const storedIn = (buffer: string): FloatDType | undefined =>
+    loaded.get(buffer) ?? (base.weights.has(buffer) ? undefined : "float32");
   return {
-    async compile(graph, name, { recompute = false, ...options } = {}) {
-      const remat = recompute ? ({ blocks: "all" } as const) : undefined;
-      const ready = optimise(lower(graph), { keep: engine.composites, ...(remat ? { remat } : {}) });
+    async compile(graph, name, { recompute, ...options } = {}) {
+      const ready = prepareGraph(graph, engine, { recompute, storedIn });
       for (const { attrs } of ready.inputs) {
         const weight = attrs.kind === "buffer" ? base.weights.get(attrs.name) : undefined;
         if (!weight || loaded.has(attrs.name)) continue;
@@ -71,6 +65,27 @@ export function createWeightStore(engine: Engine, base: Pick<BaseModel, "weights
       }
     },
   };
+}
+
+/**
+ * The graph as the engine will run it: in its precision, in its operators, in an order that takes little memory.
+ *
+ * @param options.storedIn the type of a buffer that has one already; undefined for a base weight that is yet to be loaded
+ */
+export function prepareGraph(
+  graph: Graph,
+  engine: Pick<Engine, "composites" | "precision">,
+  options: { readonly recompute: boolean | undefined; readonly storedIn: (buffer: string) => FloatDType | undefined },
+): Graph {
+  const remat = options.recompute ? { remat: { blocks: "all" } as const } : {};
+  return optimise(lower(graph, engine.precision, options.storedIn), { keep: engine.composites, ...remat });
+}
+
+function lower(graph: Graph, precision: FloatDType, storedIn: (buffer: string) => FloatDType | undefined): Graph {
+  if (precision === "float32") return graph;
+  // What is encoded or decoded once is worth full precision, and SDXL's VAE overflows in float16.
+  const compute = graph.inputs.some(({ attrs }) => attrs.name.startsWith("unet.")) ? precision : "float32";
+  return lowerPrecision(graph, { compute, storage: (buffer) => storedIn(buffer) ?? compute });
 }
 
 function changesOf(changes: readonly ScaledChange[], name: string): readonly ScaledChange[] {

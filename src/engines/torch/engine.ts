@@ -8,7 +8,9 @@ import type {
   CompileOptions,
   DeviceProfile,
   Engine,
+  EngineFacts,
   EngineMemory,
+  EngineOverhead,
   Executable,
   TensorData,
   TensorSource,
@@ -16,6 +18,7 @@ import type {
 import { cpuSizes, gpuSizes, measureRates } from "../measure.ts";
 import { countThreads, findMemoryBytes, nameDevice } from "../ort/device.ts";
 import type { DeviceInfo, StartOptions, WireTensor } from "./messages.ts";
+import { overheadOf } from "./overhead.ts";
 import { WorkerProcess } from "./process.ts";
 import { serialize } from "./serialize.ts";
 
@@ -58,8 +61,16 @@ export async function createTorchEngine({ python, precision = "float32", ...give
   }
 }
 
+const allComposites: ReadonlySet<Composite> = new Set(Object.keys(decomposeRules) as Composite[]);
+
+/** What a forecast has to know of it, before it is started. `device` is "cpu", "cuda:0", "mps". */
+export function torchFacts(device: string, precision: FloatDType): EngineFacts {
+  return { composites: allComposites, precision, overhead: overheadOf(device) };
+}
+
 class WorkerEngine implements TorchEngine {
-  readonly composites: ReadonlySet<Composite> = new Set(Object.keys(decomposeRules) as Composite[]);
+  readonly composites = allComposites;
+  readonly overhead: EngineOverhead;
   readonly precision: FloatDType;
   readonly device: DeviceInfo;
   readonly #notes: string[] = [];
@@ -71,6 +82,7 @@ class WorkerEngine implements TorchEngine {
   constructor(worker: WorkerProcess, device: DeviceInfo, precision: FloatDType, threads: number) {
     this.#worker = worker;
     this.device = device;
+    this.overhead = overheadOf(device.device);
     this.precision = precision;
     this.#profile = {
       engine: "torch",

@@ -26,6 +26,7 @@ def main() -> None:
     threading.Thread(target=receive, args=(reading, requests), daemon=True).start()
     first = requests.get()
     try:
+        import loading  # noqa: F401 - says what is wrong with PyTorch or NumPy
         from runtime import Runtime
     except ImportError as error:
         fail(writing, first, "no-torch" if error.name in ("torch", "numpy") else "bug", str(error))

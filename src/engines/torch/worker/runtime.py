@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from buffers import Buffers, FileProblem
+from build import describe_build
 from device import DeviceProblem, describe, kind_of, measure_memory, open_device
 from program import CapturedRunner, CompiledRunner, EagerRunner, Program
 from protocol import Frame
@@ -36,7 +37,7 @@ class Runtime:
         self.options = args
         self.device = open_device(args)
         self.buffers = Buffers(self.device)
-        return describe(self.device), []
+        return {**describe(self.device), "build": describe_build(self.device)}, []
 
     def call_allocate(self, args: dict[str, Any], tensors: dict[str, Tensor]) -> Answer:
         self.buffers.allocate(args["spec"], args["source"], tensors.get("data"))
