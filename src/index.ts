@@ -61,7 +61,7 @@ export type { TargetSet } from "./lora/targets.ts";
 export type { Losses, TrainEvent, Validation } from "./trainer/events.ts";
 export { readEvents, readPlan } from "./trainer/run-folder.ts";
 
-export { chooseEngine, createChosenEngine, engineNames, precisions } from "./engines/choose.ts";
+export { basePrecisions, chooseEngine, createChosenEngine, engineNames, precisions } from "./engines/choose.ts";
 export type { EngineChoice, EngineRequest } from "./engines/choose.ts";
 export { createOrtEngine } from "./engines/ort/engine.ts";
 export { createTorchEngine } from "./engines/torch/engine.ts";
@@ -120,11 +120,15 @@ export interface RunOptions {
 /**
  * Carries out a plan. The last event is `done`, `stopped` or `failed`.
  *
+ * @param options.torchrun arguments for torchrun, where several machines train together
  * @throws UserError for whatever the user can mend
  * @example for await (const event of train(plan, { signal })) console.log(event.type);
  */
-export function train(plan: TrainPlan, { createEngine, signal }: RunOptions = {}): AsyncGenerator<TrainEvent, void> {
-  const planned = (): Promise<Engine> => createChosenEngine(settingsOf(plan));
+export function train(
+  plan: TrainPlan,
+  { createEngine, torchrun, signal }: RunOptions & { readonly torchrun?: string | undefined } = {},
+): AsyncGenerator<TrainEvent, void> {
+  const planned = (): Promise<Engine> => createChosenEngine({ ...settingsOf(plan), torchrun });
   return trainWith(plan, { createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile(), signal });
 }
 
@@ -132,14 +136,20 @@ export function train(plan: TrainPlan, { createEngine, signal }: RunOptions = {}
  * Goes on with a stopped run, exactly where it stood.
  *
  * @param options.python the interpreter of the torch engine, where it is not the one that the run was planned with
+ * @param options.torchrun arguments for torchrun, where several machines train together
  */
 export function resumeTraining(
   runFolder: string,
-  { createEngine, python, signal }: RunOptions & { readonly python?: string | undefined } = {},
+  {
+    createEngine,
+    python,
+    torchrun,
+    signal,
+  }: RunOptions & { readonly python?: string | undefined; readonly torchrun?: string | undefined } = {},
 ): AsyncGenerator<TrainEvent, void> {
   const planned = async (): Promise<Engine> => {
     const settings = settingsOf(await readPlan(runFolder));
-    return createChosenEngine({ ...settings, python: python ?? settings.python });
+    return createChosenEngine({ ...settings, python: python ?? settings.python, torchrun });
   };
   return resumeWith(runFolder, { createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile(), signal });
 }

@@ -7,7 +7,7 @@ import { defineCommand, optionalOneOf, type Terminal } from "./command.ts";
 import { followRun } from "./follow-run.ts";
 import { describePlan, toldOnPage } from "./plan-page.ts";
 import { planRun, type RunChoices } from "./plan-run.ts";
-import { readEngine, readSettings, trainHeadings, type TrainOptions, trainOptions } from "./train-options.ts";
+import { readSettings, readTrainingEngine, trainHeadings, type TrainOptions, trainOptions } from "./train-options.ts";
 
 export const trainCommand = defineCommand({
   name: "train",
@@ -34,10 +34,18 @@ export const trainCommand = defineCommand({
 
 async function startRun(dataset: string, options: TrainOptions, terminal: Terminal): Promise<number> {
   const base = await openChosenBase(options);
-  const { plan, summary } = await planRun(dataset, base, await readChoices(dataset, base, options), readEngine(options));
+  const { plan, summary } = await planRun(
+    dataset,
+    base,
+    await readChoices(dataset, base, options),
+    readTrainingEngine(options),
+  );
   const isJson = options.json === true;
   if (!isJson) terminal.out(`${describePlan(plan, summary, terminal.columns)}\n`);
-  return followRun(train(plan, { signal: terminal.signal }), terminal, { isJson, told: toldOnPage(plan, summary) });
+  return followRun(train(plan, { signal: terminal.signal, torchrun: options.torchrun }), terminal, {
+    isJson,
+    told: toldOnPage(plan, summary),
+  });
 }
 
 /** The options as the planner's choices. Paths are made absolute, so that the run can be resumed from anywhere. */
@@ -77,7 +85,7 @@ async function readAdapterShape(
 }
 
 async function resume(folder: string, dataset: string | undefined, options: TrainOptions, terminal: Terminal): Promise<number> {
-  const other = dataset ?? Object.keys(options).find((name) => !["resume", "json", "python"].includes(name));
+  const other = dataset ?? Object.keys(options).find((name) => !["resume", "json", "python", "torchrun"].includes(name));
   if (other !== undefined) {
     throw new UserError(
       `A run that goes on keeps its settings: ${dataset === undefined ? `--${other}` : other} cannot be given with --resume.`,
@@ -87,7 +95,8 @@ async function resume(folder: string, dataset: string | undefined, options: Trai
       },
     );
   }
-  return followRun(resumeTraining(folder, { signal: terminal.signal, python: options.python }), terminal, {
+  const { python, torchrun } = options;
+  return followRun(resumeTraining(folder, { signal: terminal.signal, python, torchrun }), terminal, {
     isJson: options.json === true,
   });
 }

@@ -102,11 +102,19 @@ export function decideAdapter(
   return { targets, rank, alpha };
 }
 
-export function decideDose(dataset: DatasetFacts, recipe: Recipe, family: RecipeFamily, alpha: number, choices: UserChoices) {
-  const usual = Math.min(recipe.batch, Math.max(1, dataset.pictures));
-  const batch = choose(choices.batch, usual, usual < recipe.batch ? `no more than there are pictures` : `usual for ${family}`);
+export function decideDose(
+  dataset: DatasetFacts,
+  recipe: Recipe,
+  family: RecipeFamily,
+  { alpha, gpus }: { readonly alpha: number; readonly gpus: number },
+  choices: UserChoices,
+) {
+  const all = Math.min(recipe.batch, Math.max(1, dataset.pictures));
+  const usual = Math.max(1, Math.floor(all / gpus));
+  const why = all < recipe.batch ? "no more than there are pictures" : `usual for ${family}`;
+  const batch = choose(choices.batch, usual, gpus === 1 ? why : `on each of ${gpus} GPUs; ${recipe.batch} in all is ${why}`);
   const accumulation = choose(choices.accumulation, 1, "a larger batch is not needed");
-  const perStep = batch.value * accumulation.value;
+  const perStep = batch.value * accumulation.value * gpus;
   // The best number of exposures grew with the square root of the number of pictures in published runs.
   const [least, most] = recipe.exposuresRange;
   const exposures = Math.min(most, Math.max(least, recipe.exposures * Math.sqrt(dataset.pictures / 20)));
@@ -118,7 +126,7 @@ export function decideDose(dataset: DatasetFacts, recipe: Recipe, family: Recipe
   // Under AdamW the same speed takes the rate times the square root of the batch, and over that of alpha.
   const factor = Math.sqrt(perStep / recipe.batch) * Math.sqrt(recipe.alpha / alpha);
   const rate = Number((recipe.learningRate * factor).toPrecision(3));
-  const why =
+  const rateReason =
     factor === 1
       ? "usual for this kind"
       : `${recipe.learningRate} is usual at batch ${recipe.batch} and alpha ${recipe.alpha}; scaled by their square roots`;
@@ -126,7 +134,7 @@ export function decideDose(dataset: DatasetFacts, recipe: Recipe, family: Recipe
     batch,
     accumulation,
     steps,
-    learningRate: choose(choices.learningRate, rate, why),
+    learningRate: choose(choices.learningRate, rate, rateReason),
     schedule: choose(choices.schedule, recipe.schedule, "usual for this kind"),
     warmupSteps: choose(choices.warmupSteps, Math.round(steps.value * recipe.warmup), `${recipe.warmup * 100} % of the steps`),
     beta1: choose(choices.beta1, 0.9, "AdamW's default"),
@@ -215,12 +223,18 @@ export function decideMeasuring(
 /** What was found of the machine; the CPU where nothing was. */
 export function decideEngine(
   device: DeviceFacts | undefined,
-): Pick<PlannedSettings, "engine" | "device" | "precision" | "python"> {
+): Pick<PlannedSettings, "engine" | "device" | "precision" | "python" | "gpus" | "basePrecision"> {
   const reason = device?.reason ?? "the CPU";
+  const precision = device?.precision ?? "float32";
   return {
     engine: { value: device?.engine === "torch" ? "torch" : "ort", reason },
     device: { value: device?.device ?? "cpu", reason },
-    precision: { value: device?.precision ?? "float32", reason: device?.precisionReason ?? "what the CPU engine computes in" },
+    precision: { value: precision, reason: device?.precisionReason ?? "what the CPU engine computes in" },
     python: { value: device?.python ?? null, reason },
+    gpus: { value: device?.gpus ?? 1, reason: device?.gpusReason ?? "one device" },
+    basePrecision: {
+      value: device?.basePrecision ?? precision,
+      reason: device?.basePrecisionReason ?? "the precision that it is computed with",
+    },
   };
 }

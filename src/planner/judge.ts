@@ -1,5 +1,5 @@
 /** What is likely to go wrong with a plan, in the user's words. */
-import type { BaseFacts, DatasetFacts, DeviceFacts, TrainSettings } from "./plan.ts";
+import { type BaseFacts, type DatasetFacts, type DeviceFacts, picturesPerStep, type TrainSettings } from "./plan.ts";
 import type { RecipeFamily } from "./recipes.ts";
 
 interface Rule {
@@ -11,8 +11,9 @@ interface Rule {
 const meanRate = { constant: 1, cosine: 0.55 } as const;
 
 /** How far a plan moves the weights: rate x sqrt(alpha x batch) x steps. Published recipes lie between 0.1 and 3. */
-function dose({ learningRate, schedule, alpha, batch, accumulation, steps }: TrainSettings): number {
-  return learningRate * meanRate[schedule] * Math.sqrt(alpha * batch * accumulation) * steps;
+function dose(settings: TrainSettings): number {
+  const { learningRate, schedule, alpha, steps } = settings;
+  return learningRate * meanRate[schedule] * Math.sqrt(alpha * picturesPerStep(settings)) * steps;
 }
 
 /** Long and with few commas, as Civitai's trainer tells sentences from tags. */
@@ -75,9 +76,9 @@ const rules: readonly Rule[] = [
     text: () => "Mirrored pictures make a character symmetric: partings, badges and writing suffer.",
   },
   {
-    applies: ({ batch, accumulation }, { pictures }) => batch * accumulation > pictures,
-    text: ({ batch, accumulation }, { pictures }) =>
-      `${batch * accumulation} pictures a step, of ${pictures}: steps will hold a picture twice.`,
+    applies: (settings, { pictures }) => picturesPerStep(settings) > pictures,
+    text: (settings, { pictures }) =>
+      `${picturesPerStep(settings)} pictures a step, of ${pictures}: steps will hold a picture twice.`,
   },
   {
     applies: ({ steps, checkpointEvery }) => checkpointEvery > steps / 3,

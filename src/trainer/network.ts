@@ -29,6 +29,7 @@ export interface AdapterWeights {
   readonly up: Float32Array;
 }
 
+type Feeds = Record<string, TensorData>;
 type LatentSize = Omit<DenoiserShape, "batch">;
 
 interface StepResult {
@@ -44,10 +45,10 @@ export interface Network extends EngineState {
   /** Whether steps on latents of this size are ready to run. */
   isCompiled(size: LatentSize): boolean;
   compile(size: LatentSize): Promise<void>;
-  /** One optimizer step over the microsteps' feeds. `step` is 1 for the first. */
-  step(step: number, shape: LatentSize, microsteps: readonly Record<string, TensorData>[]): Promise<StepResult>;
+  /** One optimizer step over the microsteps' feeds, those that workers take at the same time one behind the other. `step` is 1 for the first. */
+  step(step: number, shape: LatentSize, microsteps: readonly Feeds[]): Promise<StepResult>;
   /** Unweighted loss of each picture of a batch. */
-  losses(shape: DenoiserShape, feeds: Record<string, TensorData>): Promise<Float32Array>;
+  losses(shape: DenoiserShape, feeds: Feeds): Promise<Float32Array>;
   dispose(): Promise<void>;
 }
 
@@ -71,6 +72,7 @@ export function createNetwork(options: NetworkOptions): Network {
   const groups = groupParameters(targets, settings.rank);
   const parameters = groups.flatMap((group) => group.parameters);
   const isAccumulating = settings.accumulation > 1;
+  const workers = engine.workers ?? 1;
   const steps = createSteps(options, adapters, groups);
   const fresh = freshWeights(targets, settings, initial);
   return {
@@ -85,14 +87,19 @@ export function createNetwork(options: NetworkOptions): Network {
     },
     async step(step, size, microsteps) {
       const run = await steps.step(size);
-      const rates = rateFeeds(groups, settings, step);
+      const rates = (): Feeds => rateFeeds(groups, settings, step);
       if (!isAccumulating) {
-        const result = await run.run({ ...microsteps[0], ...rates });
+        const [first = {}, ...others] = microsteps.map((feeds) => ({ ...feeds, ...rates() }));
+        const result = await run.run(first, others);
         return { loss: scalarOf(result, "loss"), gradNorm: scalarOf(result, "gradNorm") };
       }
       let loss = 0;
-      for (const feeds of microsteps) loss += scalarOf(await run.run(feeds), "loss") / settings.accumulation;
-      return { loss, gradNorm: scalarOf(await (await steps.apply()).run(rates), "gradNorm") };
+      for (let at = 0; at < microsteps.length; at += workers) {
+        const [first = {}, ...others] = microsteps.slice(at, at + workers);
+        loss += scalarOf(await run.run(first, others), "loss") / settings.accumulation;
+      }
+      const others = Array.from({ length: workers - 1 }, rates);
+      return { loss, gradNorm: scalarOf(await (await steps.apply()).run(rates(), others), "gradNorm") };
     },
     async losses(shape, feeds) {
       const run = await steps.losses(shape);
@@ -111,7 +118,8 @@ function createSteps(
   const { batch, accumulation } = settings;
   const optimizer = optimizerSettings(settings);
   const executables = createExecutables(weights);
-  const gradients: GradientOptions = engine.precision === "float16" ? { lossScale: float16LossScale } : {};
+  const isShared = (engine.workers ?? 1) > 1;
+  const gradients: GradientOptions = { isShared, ...(engine.precision === "float16" ? { lossScale: float16LossScale } : {}) };
   const text = trainedTextEncoders(base, settings).length > 0 ? "tokens" : "embeddings";
   const lossOptions = (shape: DenoiserShape): LossOptions => ({ shape, adapters, masked, text, form });
   const buildOne = (own: LossOptions): Graph =>
@@ -126,8 +134,10 @@ function createSteps(
       executables.get(nameOf(size), () => buildOne(lossOptions({ batch, ...size })), {
         keepsMemory: oneSize,
         recompute: settings.recompute,
+        isShared,
       }),
-    apply: (): Promise<Executable> => executables.get("apply", () => buildApplyStep(groups, optimizer)),
+    apply: (): Promise<Executable> =>
+      executables.get("apply", () => buildApplyStep(groups, optimizer, gradients), { isShared }),
     losses: (shape: DenoiserShape): Promise<Executable> =>
       executables.get(`loss ${shape.width}x${shape.height} x${shape.batch}`, () => buildLoss(base, lossOptions(shape))),
     dispose: (): Promise<void> => executables.dispose(),

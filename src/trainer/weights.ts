@@ -2,7 +2,7 @@
 import type { BaseModel, ComponentName } from "../checkpoints/base.ts";
 import { readBaseWeight } from "../checkpoints/read-weight.ts";
 import type { CompileOptions, Engine, Executable, TensorSource } from "../engines/engine.ts";
-import type { FloatDType, Graph } from "../graph/graph.ts";
+import type { Graph, Shape, WeightDType } from "../graph/graph.ts";
 import { optimise } from "../graph/passes.ts";
 import { lowerPrecision } from "../graph/precision.ts";
 import type { WeightChange } from "../lora/read.ts";
@@ -30,16 +30,25 @@ export interface ScaledChange {
   readonly strength: number;
 }
 
-export function createWeightStore(engine: Engine, base: Pick<BaseModel, "weights">): WeightStore {
+/** @param basePrecision what the UNet's matrices and kernels are kept in; the engine's precision where absent */
+export function createWeightStore(
+  engine: Engine,
+  base: Pick<BaseModel, "weights">,
+  { basePrecision = engine.precision }: { readonly basePrecision?: WeightDType } = {},
+): WeightStore {
   /** By name, what each weight is stored in. */
-  const loaded = new Map<string, FloatDType>();
+  const loaded = new Map<string, WeightDType>();
   let changes: readonly ScaledChange[] = [];
   const contents = (name: string): Promise<Float32Array> => readChanged(base, name, changesOf(changes, name));
   const lower = (graph: Graph): Graph => {
-    if (engine.precision === "float32") return graph;
+    if (engine.precision === "float32" && basePrecision === "float32") return graph;
     // What is encoded or decoded once is worth full precision, and SDXL's VAE overflows in float16.
     const compute = graph.inputs.some(({ attrs }) => attrs.name.startsWith("unet.")) ? engine.precision : "float32";
-    const storage = (buffer: string): FloatDType => loaded.get(buffer) ?? (base.weights.has(buffer) ? compute : "float32");
+    const storage = (buffer: string): WeightDType => {
+      const weight = base.weights.get(buffer);
+      if (!weight) return "float32";
+      return loaded.get(buffer) ?? (isUnetMatrix(buffer, weight.shape) ? basePrecision : compute);
+    };
     return lowerPrecision(graph, { compute, storage });
   };
   return {
@@ -71,6 +80,11 @@ export function createWeightStore(engine: Engine, base: Pick<BaseModel, "weights
       }
     },
   };
+}
+
+/** Of linear layers and convolutions: what is large, and multiplied with. Scales and biases of norms are neither. */
+function isUnetMatrix(name: string, shape: Shape): boolean {
+  return name.startsWith("unet.") && name.endsWith(".weight") && shape.length >= 2;
 }
 
 function changesOf(changes: readonly ScaledChange[], name: string): readonly ScaledChange[] {
