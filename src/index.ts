@@ -63,10 +63,22 @@ export { readEvents, readPlan } from "./trainer/run-folder.ts";
 
 export { basePrecisions, chooseEngine, createChosenEngine, engineNames, precisions } from "./engines/choose.ts";
 export type { EngineChoice, EngineRequest } from "./engines/choose.ts";
-export { createOrtEngine } from "./engines/ort/engine.ts";
-export { createTorchEngine } from "./engines/torch/engine.ts";
+export { createOrtEngine, ortFacts } from "./engines/ort/engine.ts";
+export { createTorchEngine, torchFacts } from "./engines/torch/engine.ts";
 export type { TorchEngine, TorchOptions } from "./engines/torch/engine.ts";
-export type { DeviceProfile, Engine } from "./engines/engine.ts";
+export type { DeviceProfile, Engine, EngineFacts } from "./engines/engine.ts";
+
+export { datasetLoadOf, forecastRun } from "./trainer/forecast/forecast.ts";
+export type {
+  BucketLoad,
+  DatasetLoad,
+  ForecastInput,
+  MemoryForecast,
+  MemoryTerm,
+  RunForecast,
+  TimeForecast,
+  TimeTerm,
+} from "./trainer/forecast/forecast.ts";
 
 export { samplerNames } from "./diffusion/samplers/samplers.ts";
 export type { SamplerName } from "./diffusion/samplers/samplers.ts";

@@ -4,6 +4,7 @@
  */
 import type { Composite } from "../graph/decompose.ts";
 import type { DType, FloatDType, Graph, Shape } from "../graph/graph.ts";
+import type { MemoryOptions } from "../graph/memory.ts";
 
 export type TensorData = Float32Array | Int32Array;
 
@@ -80,6 +81,21 @@ export interface CompileOptions {
   readonly isShared?: boolean;
 }
 
+/** What an engine takes besides the tensors of the graphs that it runs, and how it holds those. */
+export interface EngineOverhead {
+  /** How it holds a graph's tensors, for `countMemory`. */
+  readonly memory: MemoryOptions;
+  /** Bytes taken before anything is allocated: the runtime and its libraries, where the memory is that of `DeviceProfile.memoryBytes`. */
+  readonly startBytes: number;
+  /** Bytes that a compiled graph takes beside its tensors. */
+  compiledBytes(graph: Graph): number;
+  /** Whether a graph that is compiled with `keepsMemory` holds its activations between runs. */
+  readonly keepsActivations: boolean;
+}
+
+/** What can be told of an engine without starting it: all that a forecast has to know. */
+export type EngineFacts = Pick<Engine, "composites" | "precision" | "overhead">;
+
 export interface Engine {
   readonly profile: DeviceProfile;
   /** What base weights and activations are computed in (see graph/precision.ts); the caller lowers graphs to it. */
@@ -88,6 +104,7 @@ export interface Engine {
   readonly composites: ReadonlySet<Composite>;
   /** How many workers run what is shared, joined by `AllReduceMean`; 1 where absent. Each has every buffer. */
   readonly workers?: number;
+  readonly overhead: EngineOverhead;
   /** Makes a named buffer; refuses a name that exists. */
   allocate(buffer: BufferSpec, source: TensorSource): Promise<void>;
   /** Replaces a buffer's contents. */

@@ -42,7 +42,7 @@ export function countCost(graph: Graph): GraphCost {
 }
 
 /** The cost of one node. */
-function costOf(node: Node): NodeCost {
+export function costOf(node: Node): NodeCost {
   const rule = costRules[node.op] as (inputs: readonly Value[], attrs: unknown, outputs: readonly Value[]) => OpCost;
   const inputs = inputsOf(node);
   const { flops = 0, matmulFlops = 0, bytesRead, bytesWritten } = rule(inputs, node.attrs, node.outputs);

@@ -3,7 +3,16 @@
  * and nothing else. Feeds, fetches, trained buffers and everything in the update stay float32; base weights may be stored narrow.
  */
 import { cast, constant, dequantise } from "./build.ts";
-import { type DType, type FloatDType, type Graph, isQuantised, type Node, type Value, type WeightDType } from "./graph.ts";
+import {
+  type DType,
+  type FloatDType,
+  type Graph,
+  isQuantised,
+  type Node,
+  type Shape,
+  type Value,
+  type WeightDType,
+} from "./graph.ts";
 import type { OpName } from "./ops.ts";
 import { copyNode, rewrite } from "./rewrite.ts";
 
@@ -11,7 +20,7 @@ export interface PrecisionOptions {
   /** Of matrix products, convolutions, attention, and what lies between them. */
   readonly compute: FloatDType;
   /** What a buffer is stored in, by its name. */
-  readonly storage: (name: string) => WeightDType;
+  readonly storage: (name: string, shape: Shape) => WeightDType;
 }
 
 /**
@@ -99,7 +108,7 @@ export function lowerPrecision(graph: Graph, { compute, storage }: PrecisionOpti
   const { graph: out, valueOf } = rewrite(graph, (node, inputs, into) => {
     if (node.op === "Input") {
       const { kind, name, shape, dtype } = node.attrs;
-      return kind === "buffer" && dtype === "float32" ? [into.buffer(name, shape, storage(name))] : undefined;
+      return kind === "buffer" && dtype === "float32" ? [into.buffer(name, shape, storage(name, shape))] : undefined;
     }
     if (rules[node.op] === "own") return undefined;
     const dtype = chooseDtype(node, inputs, compute);
@@ -110,7 +119,8 @@ export function lowerPrecision(graph: Graph, { compute, storage }: PrecisionOpti
     return copyNode(node, typed, into);
   });
   for (const [name, old] of graph.fetches) out.fetches.set(name, restore(casts, valueOf(old), old.dtype));
-  for (const [name, old] of graph.updates) out.updates.set(name, restore(casts, valueOf(old), storageOf(old, storage(name))));
+  for (const [name, old] of graph.updates)
+    out.updates.set(name, restore(casts, valueOf(old), storageOf(old, storage(name, old.shape))));
   return out;
 }
 

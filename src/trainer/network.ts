@@ -2,25 +2,18 @@
 import type { BaseModel, TextForm } from "../checkpoints/base.ts";
 import { uniform } from "../diffusion/philox.ts";
 import type { Engine, Executable, TensorData } from "../engines/engine.ts";
-import { type Graph, sizeOf } from "../graph/graph.ts";
+import { sizeOf } from "../graph/graph.ts";
 import { initialAdapter } from "../lora/init.ts";
-import { adapterBufferNames, type AdapterSpec, adapterShapes } from "../lora/inject.ts";
+import { adapterBufferNames, type AdapterSpec } from "../lora/inject.ts";
 import type { AdapterTarget } from "../lora/targets.ts";
 import type { TrainSettings } from "../planner/plan.ts";
-import { findTrainedTargets, trainedTextEncoders } from "../planner/targets.ts";
-import { buildLoss, buildMicrostep, buildStep, type DenoiserShape, type LossOptions } from "./denoiser.ts";
+import type { DenoiserShape } from "./denoiser.ts";
 import { requireFloats } from "./encode.ts";
 import { createEngineState, type EngineState } from "./engine-state.ts";
 import { createExecutables } from "./executables.ts";
 import { rateFactor } from "./learning-rate.ts";
-import {
-  buildApplyStep,
-  float16LossScale,
-  type GradientOptions,
-  type OptimizerSettings,
-  type Parameter,
-  type ParameterGroup,
-} from "./optimize.ts";
+import type { ParameterGroup } from "./optimize.ts";
+import { createRunGraphs, type LatentSize, type RunGraphs } from "./run-graphs.ts";
 import type { WeightStore } from "./weights.ts";
 
 /** An adapter's two matrices before a run. */
@@ -30,7 +23,6 @@ export interface AdapterWeights {
 }
 
 type Feeds = Record<string, TensorData>;
-type LatentSize = Omit<DenoiserShape, "batch">;
 
 interface StepResult {
   readonly loss: number;
@@ -66,14 +58,15 @@ interface NetworkOptions {
 }
 
 export function createNetwork(options: NetworkOptions): Network {
-  const { base, engine, settings, initial } = options;
-  const targets = findTrainedTargets(base, settings);
-  const adapters = targets.map(({ path }) => ({ path, rank: settings.rank, alpha: settings.alpha }));
-  const groups = groupParameters(targets, settings.rank);
+  const { base, engine, settings, form, masked, initial } = options;
+  const graphs = createRunGraphs({ base, settings, form, masked, precision: engine.precision });
+  const { targets, adapters, groups } = graphs;
   const parameters = groups.flatMap((group) => group.parameters);
   const isAccumulating = settings.accumulation > 1;
   const workers = engine.workers ?? 1;
-  const steps = createSteps(options, adapters, groups);
+  if (workers !== settings.gpus)
+    throw new Error(`network: the plan is for ${settings.gpus} workers, the engine has ${workers}`);
+  const steps = createSteps(options, graphs);
   const fresh = freshWeights(targets, settings, initial);
   return {
     adapters,
@@ -110,56 +103,20 @@ export function createNetwork(options: NetworkOptions): Network {
 }
 
 /** The compiled graphs of a run, each for its size of latents. */
-function createSteps(
-  { base, engine, weights, settings, form, masked, oneSize }: NetworkOptions,
-  adapters: readonly AdapterSpec[],
-  groups: readonly ParameterGroup[],
-) {
-  const { batch, accumulation } = settings;
-  const optimizer = optimizerSettings(settings);
+function createSteps({ weights, settings, oneSize }: NetworkOptions, graphs: RunGraphs) {
+  const { batch, recompute } = settings;
   const executables = createExecutables(weights);
-  const isShared = (engine.workers ?? 1) > 1;
-  const gradients: GradientOptions = { isShared, ...(engine.precision === "float16" ? { lossScale: float16LossScale } : {}) };
-  const text = trainedTextEncoders(base, settings).length > 0 ? "tokens" : "embeddings";
-  const lossOptions = (shape: DenoiserShape): LossOptions => ({ shape, adapters, masked, text, form });
-  const buildOne = (own: LossOptions): Graph =>
-    accumulation === 1
-      ? buildStep(base, own, groups, optimizer, gradients)
-      : buildMicrostep(base, own, groups, accumulation, gradients);
+  const isShared = settings.gpus > 1;
   const nameOf = ({ height, width }: LatentSize): string => `step ${width}x${height} x${batch}`;
   return {
     isCompiled: (size: LatentSize): boolean => executables.has(nameOf(size)),
-    /** A whole step, or one of the microsteps that are summed. */
     step: (size: LatentSize): Promise<Executable> =>
-      executables.get(nameOf(size), () => buildOne(lossOptions({ batch, ...size })), {
-        keepsMemory: oneSize,
-        recompute: settings.recompute,
-        isShared,
-      }),
-    apply: (): Promise<Executable> =>
-      executables.get("apply", () => buildApplyStep(groups, optimizer, gradients), { isShared }),
+      executables.get(nameOf(size), () => graphs.step(size), { keepsMemory: oneSize, recompute, isShared }),
+    apply: (): Promise<Executable> => executables.get("apply", () => graphs.apply(), { isShared }),
     losses: (shape: DenoiserShape): Promise<Executable> =>
-      executables.get(`loss ${shape.width}x${shape.height} x${shape.batch}`, () => buildLoss(base, lossOptions(shape))),
+      executables.get(`loss ${shape.width}x${shape.height} x${shape.batch}`, () => graphs.losses(shape)),
     dispose: (): Promise<void> => executables.dispose(),
   };
-}
-
-/** The UNet's adapters and each text encoder's, apart: each group has its learning rate. */
-function groupParameters(targets: readonly AdapterTarget[], rank: number): readonly ParameterGroup[] {
-  const groups = new Map<string, Parameter[]>();
-  for (const { path, weightShape } of targets) {
-    const names = adapterBufferNames({ path });
-    const shapes = adapterShapes(weightShape, rank);
-    const component = path.slice(0, path.indexOf("."));
-    const list = groups.get(component) ?? [];
-    list.push({ name: names.down, shape: shapes.down }, { name: names.up, shape: shapes.up });
-    groups.set(component, list);
-  }
-  return [...groups].map(([name, parameters]) => ({ name, parameters }));
-}
-
-function optimizerSettings({ beta1, beta2, eps, weightDecay, maxGradNorm }: TrainSettings): OptimizerSettings {
-  return { beta1, beta2, eps, weightDecay, maxGradNorm: maxGradNorm > 0 ? maxGradNorm : Infinity };
 }
 
 /** The rate of each group at a step, and AdamW's corrections for moments that started at zero. */

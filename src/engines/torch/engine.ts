@@ -8,7 +8,9 @@ import type {
   CompileOptions,
   DeviceProfile,
   Engine,
+  EngineFacts,
   EngineMemory,
+  EngineOverhead,
   Executable,
   TensorData,
   TensorSource,
@@ -17,6 +19,7 @@ import { cpuSizes, gpuSizes, measureRates } from "../measure.ts";
 import { countThreads, findMemoryBytes, nameDevice } from "../ort/device.ts";
 import { explainFailure } from "./failures.ts";
 import type { DeviceInfo, StartOptions, WireTensor } from "./messages.ts";
+import { overheadOf } from "./overhead.ts";
 import { WorkerProcess } from "./process.ts";
 import { serialize } from "./serialize.ts";
 
@@ -69,8 +72,16 @@ function explainWorkers(found: number, asked: number, python: string): Error {
   return explainFailure({ kind: "workers", message: `torchrun started ${found}, not ${asked}`, trace: "" }, python);
 }
 
+const allComposites: ReadonlySet<Composite> = new Set(Object.keys(decomposeRules) as Composite[]);
+
+/** What a forecast has to know of it, before it is started. `device` is "cpu", "cuda:0", "mps". */
+export function torchFacts(device: string, precision: FloatDType): EngineFacts {
+  return { composites: allComposites, precision, overhead: overheadOf(device) };
+}
+
 class WorkerEngine implements TorchEngine {
-  readonly composites: ReadonlySet<Composite> = new Set(Object.keys(decomposeRules) as Composite[]);
+  readonly composites = allComposites;
+  readonly overhead: EngineOverhead;
   readonly precision: FloatDType;
   readonly device: DeviceInfo;
   readonly workers: number;
@@ -84,6 +95,7 @@ class WorkerEngine implements TorchEngine {
     this.#worker = worker;
     this.device = device;
     this.workers = device.workers;
+    this.overhead = overheadOf(device.device);
     this.precision = precision;
     this.#profile = {
       engine: "torch",
