@@ -77,7 +77,7 @@ export type { TargetSet } from "./lora/targets.ts";
 export type { Losses, PreflightEvent, TrainEvent, Validation } from "./trainer/events.ts";
 export { readEvents, readPlan } from "./trainer/run-folder.ts";
 
-export { chooseEngine, createChosenEngine, engineNames, precisions } from "./engines/choose.ts";
+export { basePrecisions, chooseEngine, createChosenEngine, engineNames, precisions } from "./engines/choose.ts";
 export type { EngineChoice, EngineRequest } from "./engines/choose.ts";
 export { createOrtEngine, ortFacts } from "./engines/ort/engine.ts";
 export { createTorchEngine, torchFacts } from "./engines/torch/engine.ts";
@@ -98,7 +98,7 @@ export type {
 
 export { isRight } from "./engines/check-engine.ts";
 export type { DoctorReport } from "./doctor/judge.ts";
-export type { EngineFacts, MachineFacts } from "./doctor/facts.ts";
+export type { EngineFacts as ExaminedEngine, MachineFacts } from "./doctor/facts.ts";
 export { removeSetup, runSetup } from "./doctor/setup/install.ts";
 export type { SetupHooks, SetupResult } from "./doctor/setup/install.ts";
 export { planSetup } from "./doctor/setup/plan.ts";
@@ -155,6 +155,8 @@ export interface RunOptions {
   readonly createEngine?: () => Promise<Engine>;
   /** Asks the run to save itself and stop. */
   readonly signal?: AbortSignal | undefined;
+  /** Arguments for torchrun, where several machines train together. */
+  readonly torchrun?: string | undefined;
   /** Do everything once on the largest pictures before the run begins: a step, a measurement, a preview's step, a checkpoint. */
   readonly preflight?: boolean | undefined;
   /** Asked after the preflight; when it says no, nothing is trained and nothing is left behind. */
@@ -164,11 +166,15 @@ export interface RunOptions {
 /**
  * Carries out a plan. The last event is `done`, `stopped`, `declined` or `failed`.
  *
+ * @param options.torchrun arguments for torchrun, where several machines train together
  * @throws UserError for whatever the user can mend
  * @example for await (const event of train(plan, { signal })) console.log(event.type);
  */
-export function train(plan: TrainPlan, { createEngine, ...options }: RunOptions = {}): AsyncGenerator<TrainEvent, void> {
-  const planned = (): Promise<Engine> => createChosenEngine(settingsOf(plan));
+export function train(
+  plan: TrainPlan,
+  { createEngine, torchrun, ...options }: RunOptions = {},
+): AsyncGenerator<TrainEvent, void> {
+  const planned = (): Promise<Engine> => createChosenEngine({ ...settingsOf(plan), torchrun });
   return trainWith(plan, { ...options, createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile() });
 }
 
@@ -176,14 +182,15 @@ export function train(plan: TrainPlan, { createEngine, ...options }: RunOptions 
  * Goes on with a stopped run, exactly where it stood.
  *
  * @param options.python the interpreter of the torch engine, where it is not the one that the run was planned with
+ * @param options.torchrun arguments for torchrun, where several machines train together
  */
 export function resumeTraining(
   runFolder: string,
-  { createEngine, python, ...options }: RunOptions & { readonly python?: string | undefined } = {},
+  { createEngine, python, torchrun, ...options }: RunOptions & { readonly python?: string | undefined } = {},
 ): AsyncGenerator<TrainEvent, void> {
   const planned = async (): Promise<Engine> => {
     const settings = settingsOf(await readPlan(runFolder));
-    return createChosenEngine({ ...settings, python: python ?? settings.python });
+    return createChosenEngine({ ...settings, python: python ?? settings.python, torchrun });
   };
   return resumeWith(runFolder, { ...options, createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile() });
 }

@@ -57,6 +57,8 @@ const shownSettings: readonly (readonly [name: keyof TrainSettings, label: strin
   ["recompute", "recompute"],
   ["engine", "engine"],
   ["precision", "precision"],
+  ["basePrecision", "base weights"],
+  ["gpus", "GPUs"],
 ];
 
 /** What the others are called. */
@@ -96,6 +98,8 @@ function offAtZero(value: unknown): string {
 /** What goes without saying is left out: the base is what it seems, and is read as usual. */
 function goesWithoutSaying(plan: TrainPlan, name: keyof TrainSettings): boolean {
   const { lineage, predictionType, clipSkip } = plan;
+  if (name === "gpus") return plan.gpus.value === 1;
+  if (name === "basePrecision") return plan.basePrecision.value === plan.precision.value;
   const isPlain = lineage.value === "sd15" || lineage.value === "sdxl";
   if (name === "lineage" || name === "captionStyle") return isPlain;
   if (name === "clipSkip") return isPlain && (clipSkip.value === 1 || lineage.value === "sdxl");

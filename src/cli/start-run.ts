@@ -16,6 +16,8 @@ export interface StartOptions {
   readonly strict: boolean;
   /** Try everything once before the run. */
   readonly preflight: boolean;
+  /** Arguments for torchrun, where several machines train together. */
+  readonly torchrun?: string | undefined;
 }
 
 /** @returns the exit code: 0 done, 1 failed or stopped by what was found, 130 interrupted or declined */
@@ -38,7 +40,7 @@ export async function startRun(run: ProspectedRun, options: StartOptions, termin
     terminal.out("Not begun.");
     return 130;
   }
-  const events = train(plan, { signal: terminal.signal, preflight: options.preflight, approve });
+  const events = train(plan, { signal: terminal.signal, preflight: options.preflight, torchrun: options.torchrun, approve });
   return followRun(events, terminal, { isJson, told: toldOnPage(plan, summary) });
 }
 

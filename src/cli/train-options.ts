@@ -1,5 +1,13 @@
 /** The options of gesso train, and what they tell the planner; which values can be had is the planner's to say. */
-import { type EngineRequest, engineNames, loraTypes, precisions, targetSets, type UserChoices } from "../index.ts";
+import {
+  basePrecisions,
+  type EngineRequest,
+  engineNames,
+  loraTypes,
+  precisions,
+  targetSets,
+  type UserChoices,
+} from "../index.ts";
 import { baseOptions } from "./base-options.ts";
 import { type OptionTable, type OptionValues, optionalOneOf } from "./command.ts";
 
@@ -125,6 +133,30 @@ export const engineOptions = {
   },
 } as const satisfies OptionTable;
 
+/** What only training has. */
+const trainingEngine = {
+  "base-precision": {
+    kind: "text",
+    value: "KIND",
+    about:
+      "Keep the UNet's frozen weights in int8 or nf4: a half or a quarter of the memory that bfloat16 takes, at some loss (torch engine).",
+    default: "as precision",
+    choices: basePrecisions,
+  },
+  gpus: {
+    kind: "integer",
+    value: "N",
+    about: "GPUs that share each step, every one with a batch of its own (torch engine).",
+    default: "1",
+    min: 1,
+  },
+  torchrun: {
+    kind: "text",
+    value: "ARGS",
+    about: 'Arguments for torchrun, to share steps with other machines: "--nnodes 2 --node-rank 0 ..." (docs/engines.md).',
+  },
+} as const satisfies OptionTable;
+
 const recompute = {
   kind: "switch",
   about: "Compute activations again instead of keeping them (gradient checkpointing): far less memory, a third more work.",
@@ -132,6 +164,7 @@ const recompute = {
 
 const running = {
   ...engineOptions,
+  ...trainingEngine,
   recompute,
   resume: { kind: "text", value: "DIR", about: "Go on with the stopped run in this folder, exactly where it stood." },
   yes: { kind: "switch", about: "Do not ask, and begin in spite of errors." },
@@ -203,6 +236,12 @@ export function readSettings(options: TrainOptions): Partial<UserChoices> {
     maxCaptionTokens: options["max-caption-tokens"],
     clipSkip: options["clip-skip"],
   };
+}
+
+/** The engine that was asked for, for training. */
+export function readTrainingEngine(options: TrainOptions): EngineRequest {
+  const basePrecision = optionalOneOf(options["base-precision"], basePrecisions);
+  return { ...readEngine(options), basePrecision, gpus: options.gpus, torchrun: options.torchrun };
 }
 
 /** The engine that was asked for. */

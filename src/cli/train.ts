@@ -7,7 +7,7 @@ import { followRun } from "./follow-run.ts";
 import { planRun, prospectOf, readPrices } from "./plan-run.ts";
 import { readChoices } from "./run-choices.ts";
 import { startRun } from "./start-run.ts";
-import { readEngine, trainHeadings, type TrainOptions, trainOptions } from "./train-options.ts";
+import { readTrainingEngine, trainHeadings, type TrainOptions, trainOptions } from "./train-options.ts";
 
 export const trainCommand = defineCommand({
   name: "train",
@@ -35,18 +35,18 @@ export const trainCommand = defineCommand({
 async function begin(dataset: string, options: TrainOptions, terminal: Terminal): Promise<number> {
   const prices = await readPrices(options.prices);
   const base = await openChosenBase(options);
-  const planned = await planRun(dataset, base, await readChoices(dataset, base, options), readEngine(options));
+  const planned = await planRun(dataset, base, await readChoices(dataset, base, options), readTrainingEngine(options));
   const isJson = options.json === true;
   // Nothing but events goes to the output then.
   const quiet = isJson ? { ...terminal, signal: terminal.signal, status: () => undefined } : terminal;
   const run = await prospectOf(planned, base, prices, quiet);
   if (run === undefined) return 130;
-  const { yes = false, strict = false } = options;
-  return startRun(run, { isJson, yes, strict, preflight: options["no-preflight"] !== true }, terminal);
+  const { yes = false, strict = false, torchrun } = options;
+  return startRun(run, { isJson, yes, strict, preflight: options["no-preflight"] !== true, torchrun }, terminal);
 }
 
 /** Options that may stand beside --resume: none of them changes the plan. */
-const besideResume: ReadonlySet<string> = new Set(["resume", "json", "python", "yes", "no-preflight"]);
+const besideResume: ReadonlySet<string> = new Set(["resume", "json", "python", "torchrun", "yes", "no-preflight"]);
 
 async function resume(folder: string, dataset: string | undefined, options: TrainOptions, terminal: Terminal): Promise<number> {
   const other = dataset ?? Object.keys(options).find((name) => !besideResume.has(name));
@@ -60,7 +60,8 @@ async function resume(folder: string, dataset: string | undefined, options: Trai
     );
   }
   const preflight = options["no-preflight"] !== true;
-  return followRun(resumeTraining(folder, { signal: terminal.signal, python: options.python, preflight }), terminal, {
+  const { python, torchrun } = options;
+  return followRun(resumeTraining(folder, { signal: terminal.signal, python, torchrun, preflight }), terminal, {
     isJson: options.json === true,
   });
 }

@@ -61,8 +61,13 @@ export interface Executable {
   /**
    * Runs the graph once: feeds in, updates written to their buffers, fetches out. `feeds` must hold exactly the graph's feeds.
    * A feed's array may be moved to the engine's thread; do not use it afterwards.
+   *
+   * @param others for an executable of all workers: the feeds of the second one and of those after it. What is fetched is the first one's.
    */
-  run(feeds: Readonly<Record<string, TensorData>>): Promise<Record<string, TensorData>>;
+  run(
+    feeds: Readonly<Record<string, TensorData>>,
+    others?: readonly Readonly<Record<string, TensorData>>[],
+  ): Promise<Record<string, TensorData>>;
   dispose(): Promise<void>;
 }
 
@@ -74,6 +79,8 @@ export interface CompileOptions {
    * again and again, not for each of many.
    */
   readonly keepsMemory?: boolean;
+  /** All workers run it at once, each on feeds of its own; only the first worker runs the others. */
+  readonly isShared?: boolean;
 }
 
 /** What an engine takes besides the tensors of the graphs that it runs, and how it holds those. */
@@ -97,6 +104,8 @@ export interface Engine {
   readonly precision: FloatDType;
   /** The composites it runs whole: what `optimise` (graph/passes.ts) is to keep before a graph is compiled. */
   readonly composites: ReadonlySet<Composite>;
+  /** How many workers run what is shared, joined by `AllReduceMean`; 1 where absent. Each has every buffer. */
+  readonly workers?: number;
   readonly overhead: EngineOverhead;
   /** Makes a named buffer; refuses a name that exists. */
   allocate(buffer: BufferSpec, source: TensorSource): Promise<void>;

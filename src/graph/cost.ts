@@ -181,5 +181,9 @@ const costRules: { readonly [K in OpName]: CostRule<K> } = {
   // The scores once more, then dP, dQ, dK and dV; softmax and its gradient.
   AttentionGrad: ([, q, k, , mask]) => attentionCost(q, k, mask, 5, 8),
 
+  Dequantise: perOutput(1),
+  // What the network carries is not counted; the sum is.
+  AllReduceMean: (inputs) => ({ flops: inputs.reduce((sum, { shape }) => sum + sizeOf(shape), 0) }),
+
   AdamW: perOutput(15),
 };

@@ -1,6 +1,6 @@
 /** How long, how fast and on what a run trains, and how often it looks: each with its reason and source. */
 import { choose } from "./decide.ts";
-import type { BaseFacts, DatasetFacts, UserChoices } from "./plan.ts";
+import { type BaseFacts, type DatasetFacts, picturesPerStep, type UserChoices } from "./plan.ts";
 import type { Recipe, RecipeFamily } from "./recipes.ts";
 import { from, heuristic, sources } from "./sources.ts";
 
@@ -25,15 +25,16 @@ function explainExposures(recipe: Recipe, pictures: number): string {
   return `${shown} exposures for ${pictures} pictures (${exposures} x sqrt(${pictures}/${RECIPE_PICTURES})${rule})`;
 }
 
-export function decideDose(dataset: DatasetFacts, recipe: Recipe, alpha: number, choices: UserChoices) {
+export function decideDose(
+  dataset: DatasetFacts,
+  recipe: Recipe,
+  { alpha, gpus }: { readonly alpha: number; readonly gpus: number },
+  choices: UserChoices,
+) {
   const { pictures } = dataset;
-  const usual = Math.min(recipe.batch, Math.max(1, pictures));
-  const batch =
-    usual < recipe.batch
-      ? choose(choices.batch, usual, "no more than there are pictures", sources.dataset)
-      : choose(choices.batch, usual, "usual for this base", recipe.sources.batch);
+  const batch = decideBatch(pictures, recipe, gpus, choices);
   const accumulation = choose(choices.accumulation, 1, "a larger batch is not needed", sources.gesso);
-  const perStep = batch.value * accumulation.value;
+  const perStep = picturesPerStep({ batch: batch.value, accumulation: accumulation.value, gpus });
   const steps = choose(
     choices.steps,
     Math.max(1, Math.round(exposuresFor(recipe, pictures) / perStep)),
@@ -63,6 +64,15 @@ export function decideDose(dataset: DatasetFacts, recipe: Recipe, alpha: number,
     ),
     maxGradNorm: choose(choices.maxGradNorm, 1, "one bad batch cannot throw the adapter off", from("kohya")),
   };
+}
+
+/** Of one GPU: the recipe's batch is for all of them together. */
+function decideBatch(pictures: number, recipe: Recipe, gpus: number, choices: UserChoices) {
+  const all = Math.min(recipe.batch, Math.max(1, pictures));
+  const usual = Math.max(1, Math.floor(all / gpus));
+  const [why, source] =
+    all < recipe.batch ? ["no more than there are pictures", sources.dataset] : ["usual for this base", recipe.sources.batch];
+  return choose(choices.batch, usual, gpus === 1 ? why : `on each of ${gpus} GPUs; ${all} in all is ${why}`, source);
 }
 
 /** Under AdamW the same speed takes the rate times the square root of the batch, and over that of alpha. */

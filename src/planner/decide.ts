@@ -118,17 +118,20 @@ export function decideAdapter(
 /** What was found of the machine; the CPU where nothing was. */
 export function decideEngine(
   device: DeviceFacts | undefined,
-): Pick<PlannedSettings, "engine" | "device" | "precision" | "python"> {
+): Pick<PlannedSettings, "engine" | "device" | "precision" | "python" | "gpus" | "basePrecision"> {
   const reason = device?.reason ?? "the CPU";
   const source = sources.device;
+  const precision = device?.precision ?? "float32";
   return {
     engine: { value: device?.engine === "torch" ? "torch" : "ort", reason, source },
     device: { value: device?.device ?? "cpu", reason, source },
-    precision: {
-      value: device?.precision ?? "float32",
-      reason: device?.precisionReason ?? "what the CPU engine computes in",
+    precision: { value: precision, reason: device?.precisionReason ?? "what the CPU engine computes in", source },
+    python: { value: device?.python ?? null, reason, source },
+    gpus: { value: device?.gpus ?? 1, reason: device?.gpusReason ?? "one device", source },
+    basePrecision: {
+      value: device?.basePrecision ?? precision,
+      reason: device?.basePrecisionReason ?? "the precision that it is computed with",
       source,
     },
-    python: { value: device?.python ?? null, reason, source },
   };
 }

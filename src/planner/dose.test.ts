@@ -10,6 +10,7 @@ const kohyaDocs = {
   alpha: 16,
   batch: 1,
   accumulation: 1,
+  gpus: 1,
   steps: 2000,
 } as const;
 

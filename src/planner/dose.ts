@@ -1,5 +1,5 @@
 /** The dose index: one number for how far a recipe moves the weights, so that recipes of different tools can be compared. */
-import type { TrainSettings } from "./plan.ts";
+import { picturesPerStep, type TrainSettings } from "./plan.ts";
 
 /** Below and above which a plan is unusual. Nobody has published such limits: they are drawn around the recipes below. */
 export const doseBands = { tooLittle: 0.1, low: 0.15, high: 2, tooMuch: 3 } as const;
@@ -29,7 +29,7 @@ export const knownDoses: readonly KnownDose[] = [
 
 export type DoseSettings = Pick<
   TrainSettings,
-  "learningRate" | "schedule" | "warmupSteps" | "alpha" | "batch" | "accumulation" | "steps"
+  "learningRate" | "schedule" | "warmupSteps" | "alpha" | "batch" | "accumulation" | "gpus" | "steps"
 >;
 
 /** Mean over the run of the learning rate, over its peak: a straight rise over the warm-up, then constant or half a cosine. */
@@ -51,8 +51,8 @@ export function meanRateFactor({
  * It spans a factor of ten between recipes that people are content with; it serves best to compare runs on one dataset.
  */
 export function doseOf(settings: DoseSettings): number {
-  const { learningRate, alpha, batch, accumulation, steps } = settings;
-  return learningRate * meanRateFactor(settings) * Math.sqrt(alpha * batch * accumulation) * steps;
+  const { learningRate, alpha, steps } = settings;
+  return learningRate * meanRateFactor(settings) * Math.sqrt(alpha * picturesPerStep(settings)) * steps;
 }
 
 export interface PlacedDose {

@@ -1,7 +1,7 @@
 /** Dataset, base model, device and the user's choices to a complete plan, each value with its reason. Pure. */
 import type { EngineChoice } from "../engines/choose.ts";
 import type { DeviceProfile } from "../engines/engine.ts";
-import type { FloatDType } from "../graph/graph.ts";
+import type { FloatDType, WeightDType } from "../graph/graph.ts";
 import type { TargetSet } from "../lora/targets.ts";
 import { decideAdapter, decideBase, decideEngine, decidePlaces, decideTextEncoders } from "./decide.ts";
 import { decideDose, decideMeasuring, decideObjective, decidePictures } from "./decide-training.ts";
@@ -53,7 +53,7 @@ export interface TrainSettings {
   readonly continueFrom: string | null;
   /** Optimizer steps. */
   readonly steps: number;
-  /** Pictures in one microstep, and microsteps in one step. */
+  /** Pictures in one microstep of one worker, and microsteps in one step. */
   readonly batch: number;
   readonly accumulation: number;
   readonly learningRate: number;
@@ -111,6 +111,10 @@ export interface TrainSettings {
   readonly precision: FloatDType;
   /** Interpreter of the torch engine, or null. */
   readonly python: string | null;
+  /** Workers that train together, each on a GPU and on pictures of its own. */
+  readonly gpus: number;
+  /** What the UNet's frozen weights are kept in; they are computed with in `precision`. */
+  readonly basePrecision: WeightDType;
 }
 
 /** The complete plan of a run, as plan.json holds it. */
@@ -176,7 +180,7 @@ export type UserChoices = {
     readonly base?: string | undefined;
     readonly createdAt: string;
   };
-type EngineSetting = "engine" | "device" | "precision" | "python";
+type EngineSetting = "engine" | "device" | "precision" | "python" | "gpus" | "basePrecision";
 type RequiredChoice = "name" | "runFolder" | "cacheFolder" | "type";
 /** Settled with the base and the dataset, not with the plan. */
 type BaseChoice = "base" | "baseHash" | "baseOptions" | "lineage" | "captionStyle" | "datasetFolder";
@@ -204,7 +208,7 @@ export function planTraining(
     ...decidePlaces(dataset, base, choices),
     ...decideBase(base),
     ...adapter,
-    ...decideDose(dataset, recipe, adapter.alpha.value, choices),
+    ...decideDose(dataset, recipe, { alpha: adapter.alpha.value, gpus: device?.gpus ?? 1 }, choices),
     ...textEncoders,
     ...decidePictures(dataset, base, family, choices),
     ...decideText(dataset, base, choices),
@@ -226,6 +230,11 @@ export function planTraining(
 
 /** Settings with their reasons. */
 export type PlannedSettings = { readonly [K in keyof TrainSettings]: Planned<TrainSettings[K]> };
+
+/** Pictures that one optimizer step sees. */
+export function picturesPerStep({ batch, accumulation, gpus }: Pick<TrainSettings, "batch" | "accumulation" | "gpus">): number {
+  return batch * accumulation * gpus;
+}
 
 /** The values alone, for who carries the plan out. */
 export function settingsOf(plan: PlannedSettings): TrainSettings {

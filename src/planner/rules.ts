@@ -1,7 +1,14 @@
 /** The rules that a plan is judged by: what is refused, what is warned of, why, and what to do instead. One table. */
 import { networkUnitPx } from "./decide-training.ts";
 import { doseBands, doseOf } from "./dose.ts";
-import type { BaseFacts, DatasetFacts, DeviceFacts, TrainSettings, UserChoices } from "./plan.ts";
+import {
+  type BaseFacts,
+  type DatasetFacts,
+  type DeviceFacts,
+  picturesPerStep,
+  type TrainSettings,
+  type UserChoices,
+} from "./plan.ts";
 import type { RecipeFamily } from "./recipes.ts";
 import { from, heuristic } from "./sources.ts";
 
@@ -90,7 +97,7 @@ export const planRules: readonly PlanRule[] = [
     mend: "Lower --batch or --accumulate.",
     source: from("simpleTuner"),
     find({ settings, dataset }) {
-      const [perStep, shown] = [perStepOf(settings), trainedShare(settings) * dataset.picturesPerEpoch];
+      const [perStep, shown] = [picturesPerStep(settings), trainedShare(settings) * dataset.picturesPerEpoch];
       return perStep > Math.max(1, Math.round(shown))
         ? `${perStep} pictures a step, of ${Math.round(shown)} that an epoch shows in training.`
         : undefined;
@@ -228,7 +235,7 @@ export const planRules: readonly PlanRule[] = [
     mend: "Lower --batch or --accumulate.",
     source: from("simpleTuner"),
     find({ settings, dataset: { pictures, picturesPerEpoch } }) {
-      const perStep = perStepOf(settings);
+      const perStep = picturesPerStep(settings);
       return perStep > pictures && perStep <= Math.round(trainedShare(settings) * picturesPerEpoch)
         ? `${perStep} pictures a step, of ${pictures}: steps will hold a picture twice.`
         : undefined;
@@ -242,7 +249,7 @@ export const planRules: readonly PlanRule[] = [
     mend: "Take more --steps, or lower the repeats in the folders' names.",
     source: heuristic("kohya"),
     find({ settings, dataset: { picturesPerEpoch } }) {
-      const shown = settings.steps * perStepOf(settings);
+      const shown = settings.steps * picturesPerStep(settings);
       return shown < trainedShare(settings) * picturesPerEpoch
         ? `${settings.steps} steps show ${shown} pictures, and an epoch has ${picturesPerEpoch}: some are never shown.`
         : undefined;
@@ -364,10 +371,6 @@ export function judge(input: RuleInput): readonly PlanFinding[] {
 /** A finding in a line. */
 export function tellFinding({ message, mend }: Pick<PlanFinding, "message" | "mend">): string {
   return `${message} ${mend}`;
-}
-
-function perStepOf({ batch, accumulation }: TrainSettings): number {
-  return batch * accumulation;
 }
 
 function trainedShare({ heldOutFraction }: TrainSettings): number {

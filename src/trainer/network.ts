@@ -22,6 +22,8 @@ export interface AdapterWeights {
   readonly up: Float32Array;
 }
 
+type Feeds = Record<string, TensorData>;
+
 interface StepResult {
   readonly loss: number;
   readonly gradNorm: number;
@@ -35,10 +37,10 @@ export interface Network extends EngineState {
   /** Whether steps on latents of this size are ready to run. */
   isCompiled(size: LatentSize): boolean;
   compile(size: LatentSize): Promise<void>;
-  /** One optimizer step over the microsteps' feeds. `step` is 1 for the first. */
-  step(step: number, shape: LatentSize, microsteps: readonly Record<string, TensorData>[]): Promise<StepResult>;
+  /** One optimizer step over the microsteps' feeds, those that workers take at the same time one behind the other. `step` is 1 for the first. */
+  step(step: number, shape: LatentSize, microsteps: readonly Feeds[]): Promise<StepResult>;
   /** Unweighted loss of each picture of a batch. */
-  losses(shape: DenoiserShape, feeds: Record<string, TensorData>): Promise<Float32Array>;
+  losses(shape: DenoiserShape, feeds: Feeds): Promise<Float32Array>;
   dispose(): Promise<void>;
 }
 
@@ -61,6 +63,9 @@ export function createNetwork(options: NetworkOptions): Network {
   const { targets, adapters, groups } = graphs;
   const parameters = groups.flatMap((group) => group.parameters);
   const isAccumulating = settings.accumulation > 1;
+  const workers = engine.workers ?? 1;
+  if (workers !== settings.gpus)
+    throw new Error(`network: the plan is for ${settings.gpus} workers, the engine has ${workers}`);
   const steps = createSteps(options, graphs);
   const fresh = freshWeights(targets, settings, initial);
   return {
@@ -75,14 +80,19 @@ export function createNetwork(options: NetworkOptions): Network {
     },
     async step(step, size, microsteps) {
       const run = await steps.step(size);
-      const rates = rateFeeds(groups, settings, step);
+      const rates = (): Feeds => rateFeeds(groups, settings, step);
       if (!isAccumulating) {
-        const result = await run.run({ ...microsteps[0], ...rates });
+        const [first = {}, ...others] = microsteps.map((feeds) => ({ ...feeds, ...rates() }));
+        const result = await run.run(first, others);
         return { loss: scalarOf(result, "loss"), gradNorm: scalarOf(result, "gradNorm") };
       }
       let loss = 0;
-      for (const feeds of microsteps) loss += scalarOf(await run.run(feeds), "loss") / settings.accumulation;
-      return { loss, gradNorm: scalarOf(await (await steps.apply()).run(rates), "gradNorm") };
+      for (let at = 0; at < microsteps.length; at += workers) {
+        const [first = {}, ...others] = microsteps.slice(at, at + workers);
+        loss += scalarOf(await run.run(first, others), "loss") / settings.accumulation;
+      }
+      const others = Array.from({ length: workers - 1 }, rates);
+      return { loss, gradNorm: scalarOf(await (await steps.apply()).run(rates(), others), "gradNorm") };
     },
     async losses(shape, feeds) {
       const run = await steps.losses(shape);
@@ -96,12 +106,13 @@ export function createNetwork(options: NetworkOptions): Network {
 function createSteps({ weights, settings, oneSize }: NetworkOptions, graphs: RunGraphs) {
   const { batch, recompute } = settings;
   const executables = createExecutables(weights);
+  const isShared = settings.gpus > 1;
   const nameOf = ({ height, width }: LatentSize): string => `step ${width}x${height} x${batch}`;
   return {
     isCompiled: (size: LatentSize): boolean => executables.has(nameOf(size)),
     step: (size: LatentSize): Promise<Executable> =>
-      executables.get(nameOf(size), () => graphs.step(size), { keepsMemory: oneSize, recompute }),
-    apply: (): Promise<Executable> => executables.get("apply", () => graphs.apply()),
+      executables.get(nameOf(size), () => graphs.step(size), { keepsMemory: oneSize, recompute, isShared }),
+    apply: (): Promise<Executable> => executables.get("apply", () => graphs.apply(), { isShared }),
     losses: (shape: DenoiserShape): Promise<Executable> =>
       executables.get(`loss ${shape.width}x${shape.height} x${shape.batch}`, () => graphs.losses(shape)),
     dispose: (): Promise<void> => executables.dispose(),

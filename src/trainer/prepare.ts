@@ -5,9 +5,10 @@ import { createSchedule } from "../diffusion/schedule.ts";
 import { openCache } from "../dataset/cache.ts";
 import type { Engine } from "../engines/engine.ts";
 import { UserError } from "../errors.ts";
+import { isQuantised } from "../graph/graph.ts";
 import { describeHalfLoads } from "../lora/compatibility.ts";
 import type { AdapterTarget } from "../lora/targets.ts";
-import { settingsOf, type TrainPlan, type TrainSettings } from "../planner/plan.ts";
+import { picturesPerStep, settingsOf, type TrainPlan, type TrainSettings } from "../planner/plan.ts";
 import { findTrainedTargets, trainedTextEncoders } from "../planner/targets.ts";
 import type { AdapterFacts } from "./adapter-file.ts";
 import { createEncoder, type EncodedPicture, type EncodedText, type Encoder, tokenise } from "./encode.ts";
@@ -92,7 +93,7 @@ export async function* prepareRun(
   const engine = await options.createEngine();
   let isReady = false;
   try {
-    const weights = createWeightStore(engine, base);
+    const weights = createWeightStore(engine, base, isQuantised(settings.basePrecision) ? settings : {});
     const context = { base, weights, run, settings, form };
     // What hides in an alpha channel is not known before all pictures are read.
     const first = options.preflight && !settings.alphaAsMask ? preflightPictures(run, settings) : undefined;
@@ -233,7 +234,7 @@ function assemble(parts: {
     network,
     feeds,
     encoded,
-    order: createOrder(repeats, settings.batch * settings.accumulation, settings.seed),
+    order: createOrder(repeats, picturesPerStep(settings), settings.seed),
     validator: createValidator({ base, settings, pictures: run.pictures, encoded: (i) => encoded(i, false), feeds }),
     previewer: usesPreviews ? createPreviewer({ painter, paths, settings, adapters: network.adapters }) : undefined,
     facts: { plan, settings, base, targets, run },

@@ -39,12 +39,13 @@ export function createRunGraphs(options: {
   readonly precision: FloatDType;
 }): RunGraphs {
   const { base, settings, form, masked, precision } = options;
-  const { batch, accumulation, rank, alpha } = settings;
+  const { batch, accumulation, rank, alpha, gpus } = settings;
   const targets = findTrainedTargets(base, settings);
   const adapters = targets.map(({ path }) => ({ path, rank, alpha }));
   const groups = groupParameters(targets, rank);
   const optimizer = optimizerSettings(settings);
-  const gradients: GradientOptions = precision === "float16" ? { lossScale: float16LossScale } : {};
+  const lossScale = precision === "float16" ? float16LossScale : 1;
+  const gradients: GradientOptions = { lossScale, isShared: gpus > 1 };
   const text = trainedTextEncoders(base, settings).length > 0 ? "tokens" : "embeddings";
   const lossOptions = (shape: DenoiserShape): LossOptions => ({ shape, adapters, masked, text, form });
   return {
@@ -57,7 +58,7 @@ export function createRunGraphs(options: {
         ? buildStep(base, own, groups, optimizer, gradients)
         : buildMicrostep(base, own, groups, accumulation, gradients);
     },
-    apply: () => buildApplyStep(groups, optimizer),
+    apply: () => buildApplyStep(groups, optimizer, gradients),
     losses: (shape) => buildLoss(base, lossOptions(shape)),
   };
 }

@@ -33,7 +33,7 @@ export async function takeStep(
     const caption = feeds.isDropped(step, i) ? "" : (run.run.pictures[index]?.caption ?? "");
     return { picture, caption, noise: feeds.noise(step, i, [size.height, size.width]), timestep: feeds.timestep(step, i) };
   });
-  const microsteps = Array.from({ length: settings.accumulation }, (_, i) =>
+  const microsteps = Array.from({ length: settings.accumulation * settings.gpus }, (_, i) =>
     feeds.batch(samples.slice(i * settings.batch, (i + 1) * settings.batch)),
   );
   return run.network.step(step, size, microsteps);

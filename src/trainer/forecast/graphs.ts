@@ -2,7 +2,7 @@
 import { type BaseModel, textWidths } from "../../checkpoints/base.ts";
 import { buildTextEncoding, buildVaeDecoding, buildVaeEncoding } from "../../checkpoints/conditioning.ts";
 import type { EngineFacts } from "../../engines/engine.ts";
-import type { FloatDType, Graph } from "../../graph/graph.ts";
+import { type FloatDType, type Graph, isQuantised } from "../../graph/graph.ts";
 import { countMemory, type GraphMemory } from "../../graph/memory.ts";
 import { addAdapters } from "../../lora/inject.ts";
 import type { TrainSettings } from "../../planner/plan.ts";
@@ -77,9 +77,10 @@ export function areaOf({ height, width }: LatentSize): number {
 
 export function countGraphs({ settings, base, dataset, engine }: ForecastInput): CountedGraphs {
   const form = textFormOf(base, settings);
+  const basePrecision = isQuantised(settings.basePrecision) ? settings.basePrecision : undefined;
   const graphs = createRunGraphs({ base, settings, form, masked: dataset.masked, precision: engine.precision });
   const count = (graph: Graph, recompute = false): CountedGraph => {
-    const ready = prepareGraph(graph, engine, { recompute, storedIn });
+    const ready = prepareGraph(graph, engine, { recompute, storedIn, basePrecision });
     return {
       graph: ready,
       memory: countMemory(ready, engine.overhead.memory),

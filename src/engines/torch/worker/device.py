@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+import parallel
+
 OLDEST_TORCH = (2, 5)
 
 
@@ -24,6 +26,8 @@ def open_device(options: dict[str, Any]) -> torch.device:
     if version < OLDEST_TORCH:
         raise DeviceProblem("version", f"PyTorch {torch.__version__}")
     device = find_device(options["device"])
+    if parallel.WORLD > 1 and device.type == "cuda":
+        device = find_device(f"cuda:{os.environ['LOCAL_RANK']}")
     torch.set_grad_enabled(False)
     torch.set_num_threads(options["threads"])
     # Numbers that fade to nothing are zero: processors are many times slower with what lies between.
@@ -79,6 +83,8 @@ def describe(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "device": str(device),
         "pid": os.getpid(),
+        "deviceCount": torch.cuda.device_count(),
+        "workers": parallel.WORLD,
         "dtypes": ["float32", "float16", "bfloat16", "int32"],
     }
     if device.type == "cuda":
