@@ -8,6 +8,10 @@ const commands: Readonly<Record<string, { readonly summary: string; readonly loa
     summary: "Say what in a dataset would make training fail, and mend it.",
     load: async () => (await import("./inspect.ts")).inspectCommand,
   },
+  plan: {
+    summary: "Say what train would do, why, and what it would take and cost.",
+    load: async () => (await import("./plan.ts")).planCommand,
+  },
   train: { summary: "Train a LoRA on a folder of pictures.", load: async () => (await import("./train.ts")).trainCommand },
   sample: {
     summary: "Draw pictures, or a sheet that compares them.",
