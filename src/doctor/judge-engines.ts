@@ -22,7 +22,13 @@ export const judgeEngines: Judge = ({ engines, pythons }) => {
       if (engine.engine === "torch" && pythons.some(({ torch }) => torch?.status === "failed")) return [];
       const mend = engine.fix ?? (engine.engine === "ort" ? "Install Gesso's packages again (npm ci)." : "gesso setup torch");
       return [
-        { id: `${engine.engine}-fails`, area: "engine", mark: "broken", message: `${name} fails: ${engine.problem}`, mend },
+        {
+          id: `${engine.engine}-fails`,
+          area: "engine",
+          mark: "broken",
+          message: `${name} fails: ${engine.problem.replace(/\.$/, "")}.`,
+          mend,
+        },
       ];
     }
     return [engine.check.matmul, engine.check.attention].flatMap((check): readonly Finding[] => {

@@ -130,6 +130,8 @@ export function runsOn(archs: readonly string[], card: string): boolean {
 export const judgeUnusedCard: Judge = (facts) => {
   const { gpu, system, pythons } = facts;
   if (pythons.some((python) => isUsed(python) && python.torch !== null)) return [];
+  // One that nobody pointed at: judge-python.ts says how to.
+  if (pythons.some(({ torch }) => torch?.status === "ok" && torch.info.device !== "cpu")) return [];
   const isNvidia = gpu.nvidia.status === "ok" && gpu.nvidia.value.gpus.length > 0;
   const isAmd = hasAmd(gpu) && gpu.nodes?.kfd === "usable";
   const isApple = system.platform === "darwin" && system.arch === "arm64";
