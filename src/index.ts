@@ -5,7 +5,11 @@ import { userCacheFolder } from "./checkpoints/cache-folder.ts";
 import { extractAdapter as extractFrom, type ExtractOptions, type ExtractReport } from "./checkpoints/extract-adapter.ts";
 import { openBase as openBaseIn } from "./checkpoints/open-base.ts";
 import { inspectDataset as inspectDatasetWith, type InspectionEvent } from "./dataset/inspect.ts";
-import { createChosenEngine } from "./engines/choose.ts";
+import type { DrawTrigger } from "./dataset/trigger-facts.ts";
+import { chooseEngine, createChosenEngine } from "./engines/choose.ts";
+import { UserError } from "./errors.ts";
+import { drawForTrigger } from "./trainer/draw-trigger.ts";
+import { createFaceFinder, type FaceFinder, findFaceModel } from "./trainer/find-faces.ts";
 import type { Engine } from "./engines/engine.ts";
 import { createOrtEngine } from "./engines/ort/engine.ts";
 import { readBaseWeight } from "./checkpoints/read-weight.ts";
@@ -44,9 +48,11 @@ export { readDataset } from "./dataset/read.ts";
 export type { Dataset, DatasetItem, Finding, ReadDatasetOptions } from "./dataset/read.ts";
 export { insertTrigger } from "./dataset/captions.ts";
 export type { InspectionEvent } from "./dataset/inspect.ts";
-export type { CopyReport, DatasetReport, InspectionFinding, PictureReport } from "./dataset/report.ts";
+export type { CopyReport, DatasetReport, FacesReport, InspectionFinding, PictureReport } from "./dataset/report.ts";
 export { mendDataset } from "./dataset/mend.ts";
 export type { MendReport } from "./dataset/mend.ts";
+export { limit as inspectionLimit } from "./dataset/checks/check.ts";
+export type { TriggerDrawing } from "./dataset/trigger-facts.ts";
 export { inspectionFamilies } from "./trainer/inspection-target.ts";
 export { makeThumbnail } from "./formats/thumbnails.ts";
 export { describeDataset } from "./trainer/dataset-facts.ts";
@@ -151,6 +157,10 @@ export interface InspectionChoices extends Partial<TargetChoices> {
   readonly defaultCaption?: string | undefined;
   /** Where measurements are kept; the user's cache folder by default, null for nowhere. */
   readonly cacheFolder?: string | null | undefined;
+  /** Has the base draw what the trigger word means to it: two dozen pictures. */
+  readonly drawTrigger?: boolean | undefined;
+  /** For drawing; what `chooseEngine` finds by default. */
+  readonly createEngine?: (() => Promise<Engine>) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -164,9 +174,58 @@ export interface InspectionChoices extends Partial<TargetChoices> {
 export async function* inspectDataset(folder: string, choices: InspectionChoices = {}): AsyncGenerator<InspectionEvent, void> {
   const { base = "mini", type = "concept", cacheFolder, defaultCaption, signal } = choices;
   const wanted = { ...choices, type };
-  const target = isInspectionFamily(base) ? await targetOfFamily(base, wanted) : targetOfBase(await openBase(base), wanted);
+  const model = isInspectionFamily(base) ? undefined : await openBase(base);
+  const target = isInspectionFamily(base)
+    ? await targetOfFamily(base, wanted)
+    : targetOfBase(model ?? (await openBase(base)), wanted);
   const kept = cacheFolder === null ? undefined : (cacheFolder ?? join(userCacheFolder(), "inspect"));
-  yield* inspectDatasetWith(folder, { target, cacheFolder: kept, defaultCaption, signal });
+  const drawTrigger = choices.drawTrigger === true ? prepareDrawing(model, choices) : undefined;
+  const faces = lazyFaceFinder();
+  try {
+    yield* inspectDatasetWith(folder, {
+      target,
+      cacheFolder: kept,
+      defaultCaption,
+      signal,
+      findFaces: faces?.find,
+      drawTrigger,
+    });
+  } finally {
+    await faces?.dispose();
+  }
+}
+
+/** @throws UserError where there is nothing to draw, or nothing to draw with */
+function prepareDrawing(
+  base: BaseModel | undefined,
+  { trigger, createEngine, signal, base: name = "mini" }: InspectionChoices,
+): DrawTrigger {
+  if (trigger === undefined)
+    throw new UserError("There is no trigger word to draw.", { fix: "Give one with --trigger WORD.", exitCode: 2 });
+  if (!base) {
+    throw new UserError(`${name} is the name of a family: there is no model to draw with.`, {
+      fix: "Give the checkpoint itself with --base FILE, or leave --draw out.",
+      exitCode: 2,
+    });
+  }
+  const chosen = async (): Promise<Engine> => createChosenEngine(await chooseEngine({}, process.env));
+  return (word, captions) =>
+    drawForTrigger(word, captions, {
+      base,
+      signal,
+      createEngine: createEngine ?? (base.name === "mini" ? createOrtEngine : chosen),
+    });
+}
+
+/** The network is read when the first face is looked for. Undefined where the package that it comes in is not installed. */
+function lazyFaceFinder(): FaceFinder | undefined {
+  const model = findFaceModel();
+  if (model === undefined) return undefined;
+  let finder: Promise<FaceFinder> | undefined;
+  return {
+    find: async (path) => (await (finder ??= createFaceFinder(model, createOrtEngine))).find(path),
+    dispose: async () => (await finder)?.dispose(),
+  };
 }
 
 /** Draws one picture for each prompt, on the CPU engine when no other is given. */

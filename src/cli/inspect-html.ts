@@ -1,6 +1,13 @@
 /** The dataset report as one page that needs nothing else: thumbnails, findings, copies side by side, buckets, captions. */
-import { type DatasetReport, type InspectionFinding, makeThumbnail, type PictureReport } from "../index.ts";
+import {
+  type DatasetReport,
+  type InspectionFinding,
+  makeThumbnail,
+  type PictureReport,
+  type TriggerDrawing,
+} from "../index.ts";
 import { countOf } from "./format.ts";
+import { drawingLine, facesLine } from "./inspect-page.ts";
 import { pageStyle } from "./inspect-style.ts";
 
 /** Thumbnails on a page; a page of thousands would be too large for a phone. Pictures of findings come first. */
@@ -156,7 +163,7 @@ function bucketTable({ buckets, target }: DatasetReport): string {
   return `<table>${rows.join("")}</table>`;
 }
 
-function variety({ clusters, pictures, diversity }: DatasetReport, show: PictureView): string {
+function variety({ clusters, pictures, diversity, target, faces }: DatasetReport, show: PictureView): string {
   const worth = Math.max(1, Math.round(diversity * pictures.length));
   const large = clusters
     .map((size, number) => ({ size, number }))
@@ -166,8 +173,9 @@ function variety({ clusters, pictures, diversity }: DatasetReport, show: Picture
     const members = pictures.filter(({ cluster }) => cluster === number).slice(0, 6);
     return `<h3>${countOf(size, "picture")} alike</h3><div class="grid">${members.map(({ name }) => show(name, "")).join("")}</div>`;
   });
+  const people = target.type === "character" ? `<p>${escapeHtml(facesLine(faces))}</p>` : "";
   const all = `${countOf(pictures.length, "picture")} in ${countOf(clusters.length, "cluster")} by colour and layout; as varied as ${worth} unrelated ones.`;
-  return `<p>${all}</p>${rows.join("")}`;
+  return `<p>${all}</p>${people}${rows.join("")}`;
 }
 
 function captions({ tags, pictures, target, trigger }: DatasetReport): string {
@@ -177,6 +185,7 @@ function captions({ tags, pictures, target, trigger }: DatasetReport): string {
     middle === undefined
       ? `Tokens are not counted: the tokenizer of ${target.base} is not here.`
       : `Tokens (${target.tokenizer ?? ""}): ${tokens[0]} to ${tokens.at(-1)}, half of the captions up to ${middle}.`;
+  const drawn = trigger?.baseDraws ? drawings(trigger.word, trigger.baseDraws) : "";
   const word = trigger?.tokenIds
     ? `<p>Trigger word “${escapeHtml(trigger.word)}”: ${countOf(trigger.tokenIds.length, "token")}, ids ${trigger.tokenIds.join(", ")}.</p>`
     : "";
@@ -186,7 +195,17 @@ function captions({ tags, pictures, target, trigger }: DatasetReport): string {
       ({ tag, share }) =>
         `<tr><td>${escapeHtml(tag)}</td><td class="bar"><i style="width:${(100 * share).toFixed(1)}%"></i></td><td>${Math.round(100 * share)} %</td></tr>`,
     );
-  return `<p>${escapeHtml(counted)}</p>${word}<table>${rows.join("")}</table>`;
+  return `<p>${escapeHtml(counted)}</p>${word}${drawn}<table>${rows.join("")}</table>`;
+}
+
+/** What the base drew for the word and for nothing, one seed under the other. */
+function drawings(word: string, drawing: TriggerDrawing): string {
+  const row = (label: string, pictures: readonly string[]): string => {
+    const images = pictures.map((data) => `<img alt="" src="data:image/webp;base64,${data}">`).join("");
+    return `<tr><td>${escapeHtml(label)}</td><td class="drawn">${images}</td></tr>`;
+  };
+  const table = `<table>${row(`“${word}”`, drawing.withWord)}${row("an empty prompt", drawing.without)}</table>`;
+  return `<p>${escapeHtml(drawingLine(word, drawing))}</p>${table}`;
 }
 
 function holdOut({ holdOut: names }: DatasetReport, show: PictureView): string {

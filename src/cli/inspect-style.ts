@@ -39,5 +39,6 @@ td{padding:.25rem .8rem .25rem 0;border-bottom:1px solid var(--line);vertical-al
 td.bar{width:45%}
 td.bar i{display:block;height:.7rem;background:var(--bar);border-radius:.2rem;min-width:2px}
 .shape{display:block;border:2px solid var(--soft);border-radius:2px}
+td.drawn img{width:5.2rem;margin:.15rem;border-radius:.3rem;background:var(--thumb)}
 .names{columns:2 18rem;padding-left:1.2rem;font-size:.85rem;overflow-wrap:anywhere}
 `;

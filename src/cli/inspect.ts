@@ -28,6 +28,7 @@ export const inspectCommand = defineCommand({
     caption: { kind: "text", value: "TEXT", about: "Caption of pictures that have none." },
     resolution: { kind: "integer", value: "PX", about: "Side of the square to train at.", default: "the base's own", min: 64 },
     batch: { kind: "integer", value: "N", about: "Pictures in a batch.", default: "what gesso train would take", min: 1 },
+    draw: { kind: "switch", about: "Have the base draw what the trigger word means to it by itself: 24 pictures." },
     html: { kind: "text", value: "FILE", about: "Write a page with thumbnails, buckets and copies side by side; one file." },
     json: { kind: "switch", about: "Print the whole report as JSON." },
     all: { kind: "switch", about: "Show every picture of a finding, why it matters and what the values were held against." },
@@ -37,6 +38,7 @@ export const inspectCommand = defineCommand({
   examples: [
     "gesso inspect ./photos --base sdxl --type style --trigger inkwash",
     "gesso inspect ./photos --base pony --type character --trigger sks --html report.html",
+    "gesso inspect ./photos --trigger sks --draw --html report.html",
     "gesso inspect ./photos --trigger sks --fix ./photos-mended",
   ],
   async run({ positionals: [dataset = ""], options }, terminal) {
@@ -47,6 +49,7 @@ export const inspectCommand = defineCommand({
       resolutionPx: options.resolution,
       batch: options.batch,
       defaultCaption: options.caption,
+      drawTrigger: options.draw,
       signal: terminal.signal,
     });
     const report = await followInspection(events, terminal);
@@ -80,7 +83,7 @@ async function followInspection(
     }
     const now = performance.now();
     // Redrawing for each of thousands of remembered pictures would take longer than looking them up.
-    if (event.phase === "measure" && event.done < event.total && now - toldAtMs < 100) continue;
+    if (event.phase !== "compare" && event.done < event.total && now - toldAtMs < 100) continue;
     toldAtMs = now;
     terminal.status(describeProgress(event, terminal.columns));
   }
@@ -88,15 +91,14 @@ async function followInspection(
 }
 
 const BAR = 24;
+const verbs = { measure: "measured", faces: "looked through for faces", draw: "drawn for the trigger word" } as const;
 
 function describeProgress(event: Extract<InspectionEvent, { type: "progress" }>, columns: number): string {
   if (event.phase === "compare") return `Comparing ${countOf(event.total, "picture")} with each other`.slice(0, columns - 1);
   const full = Math.round((BAR * event.done) / Math.max(1, event.total));
   const known = event.remembered > 0 ? `, ${event.remembered} known from before` : "";
-  return `${"━".repeat(full)}${"─".repeat(BAR - full)}  ${event.done} of ${event.total} pictures measured${known}`.slice(
-    0,
-    columns - 1,
-  );
+  const what = `${event.done} of ${event.total} pictures ${verbs[event.phase]}${known}`;
+  return `${"━".repeat(full)}${"─".repeat(BAR - full)}  ${what}`.slice(0, columns - 1);
 }
 
 async function writePage(path: string, report: DatasetReport, terminal: Terminal, isQuiet: boolean): Promise<void> {
