@@ -14,7 +14,7 @@ import { pageStyle } from "./inspect-style.ts";
 const MAX_THUMBNAILS = 400;
 const THUMB_PX = 168;
 /** Pictures shown of one finding before the rest is folded away. */
-const SHOWN = 12;
+const SHOWN = 7;
 
 const severityNames = { error: "Error", warning: "Warning", info: "Note" } as const;
 
@@ -29,7 +29,7 @@ export async function renderReportPage(report: DatasetReport): Promise<string> {
       "Findings",
       report.findings.length === 0
         ? ["<p>Nothing was found.</p>"]
-        : report.findings.map((finding) => findingCard(finding, show)),
+        : [overview(report), ...report.findings.map((finding, i) => findingCard(finding, `f${i}`, show))],
     ),
     section("Buckets", [bucketTable(report)]),
     section("Variety", [variety(report, show)]),
@@ -114,19 +114,38 @@ function section(title: string, parts: readonly string[]): string {
   return `<section><h2>${title}</h2>${parts.join("\n")}</section>`;
 }
 
-function findingCard(finding: InspectionFinding, show: PictureView): string {
-  const { severity, id, title, message, why, mend, fix, thresholds } = finding;
+/** All findings in a line each, so that what matters most is seen before any picture. */
+function overview({ findings }: DatasetReport): string {
+  const rows = findings.map(
+    ({ severity, message }, i) =>
+      `<tr class="${severity}"><td class="tag">${severityNames[severity]}</td><td><a href="#f${i}">${escapeHtml(message)}</a></td></tr>`,
+  );
+  return `<table class="overview">${rows.join("")}</table>`;
+}
+
+/** Notes are folded. */
+function findingCard(finding: InspectionFinding, id: string, show: PictureView): string {
+  const { severity, title, message } = finding;
+  const tag = `<div class="tag">${severityNames[severity]}</div>`;
+  const heading = `<h3>${escapeHtml(title.charAt(0).toUpperCase() + title.slice(1))}</h3>`;
+  if (severity === "info") {
+    const summary = `<summary>${escapeHtml(message)}</summary>`;
+    return `<article class="card info" id="${id}">${tag}<details class="note">${summary}${heading}${cardBody(finding, show)}</details></article>`;
+  }
+  const said = `<p class="message">${escapeHtml(message)}</p>`;
+  return `<article class="card ${severity}" id="${id}">${tag}${heading}${said}${cardBody(finding, show)}</article>`;
+}
+
+function cardBody(finding: InspectionFinding, show: PictureView): string {
+  const { id, why, mend, fix, thresholds } = finding;
   const held = thresholds.map(
     ({ about, value, source }) => `<li>${escapeHtml(value)} <span>(${escapeHtml(about)}; ${escapeHtml(source)})</span></li>`,
   );
   const safe = fix === undefined ? "" : ` <span class="fix">--fix ${escapeHtml(fix)}</span>`;
   return [
-    `<article class="card ${severity}" id="${escapeHtml(id)}"><div class="tag">${severityNames[severity]}</div>`,
-    `<h3>${escapeHtml(title)}</h3><p class="message">${escapeHtml(message)}</p>`,
     `<p><b>Mend.</b> ${escapeHtml(mend)}${safe}</p>`,
     finding.groups.length > 0 ? groups(finding, show) : pictureGrid(finding, show),
     `<details><summary>Why it matters</summary><p>${escapeHtml(why)}</p>${held.length > 0 ? `<p>Held against:</p><ul>${held.join("")}</ul>` : ""}<p class="id">${escapeHtml(id)}</p></details>`,
-    `</article>`,
   ].join("");
 }
 

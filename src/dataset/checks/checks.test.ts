@@ -92,7 +92,9 @@ describe("faces", () => {
     expect(messages([0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.2])).toEqual([
       "90 % of the pictures are seen from one distance: 9 close-ups, 1 half figures, 0 full figures.",
     ]);
-    expect(messages([0.5, 0.5, 0.5, 0.5, 0.2, 0.2, 0.2, 0.2])).toEqual(["4 close-ups, 4 half figures, 0 full figures."]);
+    expect(messages([0.5, 0.5, 0.5, 0.5, 0.2, 0.2, 0.2, 0.2])).toEqual([
+      "No full figures among 8 pictures with a face: 4 close-ups, 4 half figures, 0 full figures.",
+    ]);
     expect(messages([0.5, 0.5, 0.5])).toEqual([]);
   });
 

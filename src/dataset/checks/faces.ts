@@ -78,13 +78,14 @@ export const faceChecks: readonly Check[] = [
       const counts = `${shots["close-up"]} close-ups, ${shots.half} half figures, ${shots.full} full figures`;
       const message =
         most === undefined
-          ? `${counts}.`
+          ? `No ${missing.map((shot) => plurals[shot]).join(" and no ")} among ${total} pictures with a face: ${counts}.`
           : `${percent(shots[most] / total)} of the pictures are seen from one distance: ${counts}.`;
       return [{ severity: "warning", message, pictures: [] }];
     },
   },
 ];
 
+const plurals = { "close-up": "close-ups", half: "half figures", full: "full figures" } as const;
 export const shotNames: readonly Shot[] = ["close-up", "half", "full"];
 
 /** Pictures by how near the largest face is; those without a face are not counted. */
