@@ -8,7 +8,11 @@ import { examine } from "./doctor/examine.ts";
 import type { DoctorReport } from "./doctor/judge.ts";
 import { inspectDataset as inspectDatasetWith, type InspectionEvent } from "./dataset/inspect.ts";
 import type { InspectionTarget } from "./dataset/checks/check.ts";
-import { createChosenEngine, measureDevice } from "./engines/choose.ts";
+import type { DrawTrigger } from "./dataset/trigger-facts.ts";
+import { chooseEngine, createChosenEngine, measureDevice } from "./engines/choose.ts";
+import { UserError } from "./errors.ts";
+import { drawForTrigger } from "./trainer/draw-trigger.ts";
+import { createFaceFinder, type FaceFinder, findFaceModel } from "./trainer/find-faces.ts";
 import type { Engine } from "./engines/engine.ts";
 import { createOrtEngine } from "./engines/ort/engine.ts";
 import { readBaseWeight } from "./checkpoints/read-weight.ts";
@@ -26,7 +30,13 @@ import { gpuPrices, type GpuPrices } from "./planner/gpu-prices.ts";
 import { settingsOf, type TrainPlan } from "./planner/plan.ts";
 import { version } from "./trainer/adapter-file.ts";
 import type { PreflightEvent, TrainEvent } from "./trainer/events.ts";
-import { isInspectionFamily, type TargetChoices, targetOfBase, targetOfFamily } from "./trainer/inspection-target.ts";
+import {
+  type InspectionFamily,
+  isInspectionFamily,
+  type TargetChoices,
+  targetOfBase,
+  targetOfFamily,
+} from "./trainer/inspection-target.ts";
 import { datasetLoadOf } from "./trainer/forecast/forecast.ts";
 import { readRunPictures } from "./trainer/pictures.ts";
 import { prospectRun as prospectWith, type RunProspect } from "./trainer/prospect.ts";
@@ -51,9 +61,11 @@ export { readDataset } from "./dataset/read.ts";
 export type { Dataset, DatasetItem, Finding, ReadDatasetOptions } from "./dataset/read.ts";
 export { insertTrigger } from "./dataset/captions.ts";
 export type { InspectionEvent } from "./dataset/inspect.ts";
-export type { CopyReport, DatasetReport, InspectionFinding, PictureReport } from "./dataset/report.ts";
+export type { CopyReport, DatasetReport, FacesReport, InspectionFinding, PictureReport } from "./dataset/report.ts";
 export { mendDataset } from "./dataset/mend.ts";
 export type { MendReport } from "./dataset/mend.ts";
+export { limit as inspectionLimit } from "./dataset/checks/check.ts";
+export type { TriggerDrawing } from "./dataset/trigger-facts.ts";
 export { inspectionFamilies } from "./trainer/inspection-target.ts";
 export { makeThumbnail } from "./formats/thumbnails.ts";
 export { describeDataset } from "./trainer/dataset-facts.ts";
@@ -202,6 +214,10 @@ export interface InspectionChoices extends Partial<TargetChoices> {
   readonly defaultCaption?: string | undefined;
   /** Where measurements are kept; the user's cache folder by default, null for nowhere. */
   readonly cacheFolder?: string | null | undefined;
+  /** Has the base draw what the trigger word means to it: two dozen pictures. */
+  readonly drawTrigger?: boolean | undefined;
+  /** For drawing; what `chooseEngine` finds by default. */
+  readonly createEngine?: (() => Promise<Engine>) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -215,14 +231,63 @@ export interface InspectionChoices extends Partial<TargetChoices> {
 export async function* inspectDataset(folder: string, choices: InspectionChoices = {}): AsyncGenerator<InspectionEvent, void> {
   const { base = "mini", type = "concept", cacheFolder, defaultCaption, signal } = choices;
   const wanted = { ...choices, type };
-  const target = await inspectionTarget(base, wanted);
+  const opened = await openInspected(base);
+  const target = typeof opened === "string" ? await targetOfFamily(opened, wanted) : targetOfBase(opened, wanted);
+  const model = typeof opened === "string" ? undefined : opened;
   const kept = cacheFolder === null ? undefined : (cacheFolder ?? join(userCacheFolder(), "inspect"));
-  yield* inspectDatasetWith(folder, { target, cacheFolder: kept, defaultCaption, signal });
+  const drawTrigger = choices.drawTrigger === true ? prepareDrawing(model, choices) : undefined;
+  const faces = lazyFaceFinder();
+  try {
+    yield* inspectDatasetWith(folder, {
+      target,
+      cacheFolder: kept,
+      defaultCaption,
+      signal,
+      findFaces: faces?.find,
+      drawTrigger,
+    });
+  } finally {
+    await faces?.dispose();
+  }
 }
 
-async function inspectionTarget(base: string | BaseModel, wanted: TargetChoices): Promise<InspectionTarget> {
-  if (typeof base !== "string") return targetOfBase(base, wanted);
-  return isInspectionFamily(base) ? targetOfFamily(base, wanted) : targetOfBase(await openBase(base), wanted);
+/** The base itself, where it is one and not the name of a family. */
+async function openInspected(base: string | BaseModel): Promise<BaseModel | InspectionFamily> {
+  if (typeof base !== "string" || isInspectionFamily(base)) return base;
+  return openBase(base);
+}
+
+/** @throws UserError where there is nothing to draw, or nothing to draw with */
+function prepareDrawing(
+  base: BaseModel | undefined,
+  { trigger, createEngine, signal, base: name }: InspectionChoices,
+): DrawTrigger {
+  if (trigger === undefined)
+    throw new UserError("There is no trigger word to draw.", { fix: "Give one with --trigger WORD.", exitCode: 2 });
+  if (!base) {
+    throw new UserError(`${String(name)} is the name of a family: there is no model to draw with.`, {
+      fix: "Give the checkpoint itself with --base FILE, or leave --draw out.",
+      exitCode: 2,
+    });
+  }
+  const chosen = async (): Promise<Engine> => createChosenEngine(await chooseEngine({}, process.env));
+  return (word, captions) =>
+    drawForTrigger(word, captions, {
+      base,
+      signal,
+      createEngine: createEngine ?? (base.name === "mini" ? createOrtEngine : chosen),
+    });
+}
+
+/** The network is read when the first face is looked for. Undefined where the package that it comes in is not installed. */
+function lazyFaceFinder(): FaceFinder | undefined {
+  const model = findFaceModel();
+  if (model === undefined) return undefined;
+  let finder: Promise<FaceFinder> | undefined;
+  return {
+    find: async (path) => (await (finder ??= createFaceFinder(model, createOrtEngine))).find(path),
+    dispose: async () => (await finder)?.dispose(),
+  };
 }
 
 export interface ProspectOptions {

@@ -23,7 +23,7 @@ export async function followInspection(
     }
     const now = performance.now();
     // Redrawing for each of thousands of remembered pictures would take longer than looking them up.
-    if (event.phase === "measure" && event.done < event.total && now - toldAtMs < 100) continue;
+    if (event.phase !== "compare" && event.done < event.total && now - toldAtMs < 100) continue;
     toldAtMs = now;
     terminal.status(describeProgress(event, terminal.columns));
   }
@@ -31,13 +31,12 @@ export async function followInspection(
 }
 
 const BAR = 24;
+const verbs = { measure: "measured", faces: "looked through for faces", draw: "drawn for the trigger word" } as const;
 
 function describeProgress(event: Extract<InspectionEvent, { type: "progress" }>, columns: number): string {
   if (event.phase === "compare") return `Comparing ${countOf(event.total, "picture")} with each other`.slice(0, columns - 1);
   const full = Math.round((BAR * event.done) / Math.max(1, event.total));
   const known = event.remembered > 0 ? `, ${event.remembered} known from before` : "";
-  return `${"━".repeat(full)}${"─".repeat(BAR - full)}  ${event.done} of ${event.total} pictures measured${known}`.slice(
-    0,
-    columns - 1,
-  );
+  const what = `${event.done} of ${event.total} pictures ${verbs[event.phase]}${known}`;
+  return `${"━".repeat(full)}${"─".repeat(BAR - full)}  ${what}`.slice(0, columns - 1);
 }

@@ -21,6 +21,7 @@ export const inspectCommand = defineCommand({
     caption: { kind: "text", value: "TEXT", about: "Caption of pictures that have none." },
     resolution: { kind: "integer", value: "PX", about: "Side of the square to train at.", default: "the base's own", min: 64 },
     batch: { kind: "integer", value: "N", about: "Pictures in a batch.", default: "what gesso train would take", min: 1 },
+    draw: { kind: "switch", about: "Have the base draw what the trigger word means to it by itself: 24 pictures." },
     html: { kind: "text", value: "FILE", about: "Write a page with thumbnails, buckets and copies side by side; one file." },
     json: { kind: "switch", about: "Print the whole report as JSON." },
     all: { kind: "switch", about: "Show every picture of a finding, why it matters and what the values were held against." },
@@ -30,6 +31,7 @@ export const inspectCommand = defineCommand({
   examples: [
     "gesso inspect ./photos --base sdxl --type style --trigger inkwash",
     "gesso inspect ./photos --base pony --type character --trigger sks --html report.html",
+    "gesso inspect ./photos --trigger sks --draw --html report.html",
     "gesso inspect ./photos --trigger sks --fix ./photos-mended",
   ],
   async run({ positionals: [dataset = ""], options }, terminal) {
@@ -40,6 +42,7 @@ export const inspectCommand = defineCommand({
       resolutionPx: options.resolution,
       batch: options.batch,
       defaultCaption: options.caption,
+      drawTrigger: options.draw,
       signal: terminal.signal,
     });
     const report = await followInspection(events, terminal);

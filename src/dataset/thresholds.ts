@@ -148,6 +148,7 @@ export const thresholds = table({
   sentenceLength: { value: 80, unit: "characters", about: "a sentence has more", source: "Civitai's trainer" },
   sentenceCommas: { value: 0.05, unit: "of the characters", about: "a sentence has fewer commas", source: "Civitai's trainer" },
   sentenceWords: { value: 3.5, unit: "words", about: "parts of a short sentence have on average more", source: heuristic },
+  phraseWords: { value: 5, unit: "words", about: "shorter captions are neither sentences nor tags", source: heuristic },
   mixedCaptions: { value: 0.15, unit: "of the captions", about: "more of the rarer kind is a mixture", source: heuristic },
   coreTag: {
     value: 0.4,
@@ -162,6 +163,8 @@ export const thresholds = table({
     source: heuristic,
   },
   singleTags: { value: 0.6, unit: "of the tags", about: "more that occur once are noise of a tagger", source: heuristic },
+  samePlace: { value: 0.6, unit: "of the captions", about: "more that name one place or light teach it", source: heuristic },
+  sameLook: { value: 0.9, unit: "of the captions", about: "more that name one look teach it", source: heuristic },
   groundNamed: { value: 0.7, unit: "of the captions", about: "fewer that name the background or the light", source: heuristic },
   // Trigger word.
   triggerTokens: { value: 4, unit: "tokens", about: "more are hard to learn", source: heuristic },
@@ -172,6 +175,31 @@ export const thresholds = table({
     source: heuristic,
   },
   triggerRareId: { value: 20000, unit: "token id", about: "pieces above it are rare", source: heuristic },
+  triggerDraws: {
+    value: 0.75,
+    unit: "times the distance between seeds",
+    about: "pictures drawn for the word and for nothing differ by more when the base knows it",
+    source: "heuristic, checked on mini by npm run bench -- inspect-trigger",
+  },
+  // Faces.
+  facesJudged: {
+    value: 0.5,
+    unit: "of the pictures",
+    about: "faces are judged where more of them show one",
+    source: heuristic,
+  },
+  oneFace: { value: 0.8, unit: "of the pictures", about: "that show exactly one face, at least", source: heuristic },
+  faceHeight: { value: 0.08, unit: "of the height", about: "a face is at least so tall, or", source: heuristic },
+  facePx: { value: 128, unit: "px at training size", about: "at least so tall", source: heuristic },
+  shotClose: { value: 0.35, unit: "of the height", about: "a taller face makes a close-up", source: heuristic },
+  shotHalf: {
+    value: 0.15,
+    unit: "of the height",
+    about: "a taller face makes a half figure, a smaller a full one",
+    source: heuristic,
+  },
+  shotShare: { value: 0.8, unit: "of the pictures", about: "more from one distance are too many", source: heuristic },
+  shotsLeast: { value: 8, unit: "pictures", about: "with a face; of fewer the distances are not judged", source: heuristic },
   // The set.
   countFail: { value: 4, unit: "pictures", about: "fewer teach those pictures, not what they share", source: heuristic },
   bucketsMany: {
