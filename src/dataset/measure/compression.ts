@@ -16,39 +16,38 @@ export interface Blocks {
 
 export function measureBlocks({ data, widthPx, heightPx, channels }: Pixels): Blocks {
   const rowStep = Math.max(1, Math.floor(heightPx / ROWS));
-  const bends = new Float64Array(8);
-  const steps = new Float64Array(8);
-  const counts = new Float64Array(8);
+  const bends = new Int32Array(8);
+  const steps = new Int32Array(8);
+  const counts = new Int32Array(8);
   for (let y = rowStep >> 1; y < heightPx; y += rowStep) {
     let at = y * widthPx * channels + 1; // Green: most of luma, without the arithmetic.
-    let a = data[at] ?? 0;
-    let b = data[at + channels] ?? 0;
+    const second = data[at + channels] ?? 0;
     let c = data[at + 2 * channels] ?? 0;
+    let before = Math.abs(second - (data[at] ?? 0));
+    let here = Math.abs(c - second);
     at += 3 * channels;
     for (let x = 2; x < widthPx - 1; x++, at += channels) {
       const d = data[at] ?? 0;
-      const before = Math.abs(b - a);
-      const here = Math.abs(c - b);
       const after = Math.abs(d - c);
-      if (before < SMOOTH && after < SMOOTH && here < 3 * SMOOTH) {
-        const phase = x & 7;
-        bends[phase] = (bends[phase] ?? 0) + here - (before + after) / 2;
-        steps[phase] = (steps[phase] ?? 0) + here;
-        counts[phase] = (counts[phase] ?? 0) + 1;
-      }
-      a = b;
-      b = c;
+      // All bits where all three are small, else none: a branch that noise decides would cost more than the rest.
+      const isSmooth = ((before - SMOOTH) & (after - SMOOTH) & (here - 3 * SMOOTH)) >> 31;
+      const phase = x & 7;
+      bends[phase] = (bends[phase] ?? 0) + ((2 * here - before - after) & isSmooth);
+      steps[phase] = (steps[phase] ?? 0) + (here & isSmooth);
+      counts[phase] = (counts[phase] ?? 0) - isSmooth;
+      before = here;
+      here = after;
       c = d;
     }
   }
   const [bend, otherBends] = peakAndRest(bends, counts);
   const [step, otherSteps] = peakAndRest(steps, counts);
   // A hundredth of a grey level: a picture of one colour has no steps at all.
-  return { blockiness: Math.max(0, bend - otherBends), blockRatio: (step + 0.01) / (otherSteps + 0.01) };
+  return { blockiness: Math.max(0, bend - otherBends) / 2, blockRatio: (step + 0.01) / (otherSteps + 0.01) };
 }
 
 /** The largest of eight means, and the mean of the seven others. */
-function peakAndRest(sums: Float64Array, counts: Float64Array): readonly [number, number] {
+function peakAndRest(sums: Int32Array, counts: Int32Array): readonly [number, number] {
   const means = Array.from(sums, (sum, i) => sum / Math.max(1, counts[i] ?? 0));
   const peak = Math.max(...means);
   return [peak, (means.reduce((sum, mean) => sum + mean, 0) - peak) / 7];
