@@ -7,6 +7,8 @@ export interface Fault {
   readonly name: string;
   /** The check that must find it. */
   readonly check: string;
+  /** Checks that find it as well as its own does: an enlargement that is blurred outright is told as blur. */
+  readonly or?: readonly string[];
   /** Checks that may find it as well, for it is that too: neither right nor wrong. */
   readonly also: readonly string[];
   /** Only planted in views that are sharp: there is nothing to take from others. */
@@ -34,6 +36,7 @@ export const faults: readonly Fault[] = [
   {
     name: "enlarged 1.7 to 3 times",
     check: "sharpness.soft",
+    or: ["sharpness.blur"],
     also: ["sharpness.blur"],
     needsSharp: true,
     async plant(bytes, { widthPx, heightPx }, r) {
@@ -105,7 +108,7 @@ export const faults: readonly Fault[] = [
   {
     name: "bars of film: dark, noisy, with a soft edge, quality 60",
     check: "frame.border",
-    also: [],
+    also: ["compression.jpeg"],
     async plant(bytes, { widthPx, heightPx }, r) {
       const bar = Math.round((0.05 + 0.08 * r) * heightPx);
       const noise = { type: "gaussian", mean: 10 + 20 * r, sigma: 2 + 3 * r } as const;
@@ -125,13 +128,13 @@ export const faults: readonly Fault[] = [
   {
     name: "saved as JPEG of quality 8 to 35",
     check: "compression.jpeg",
-    also: [],
+    also: ["sharpness.soft"],
     plant: (bytes, _, r) => jpeg(sharp(bytes), Math.round(8 + 27 * r)),
   },
   {
     name: "the same, cut by 1 to 7 px and saved again as PNG",
     check: "compression.jpeg",
-    also: [],
+    also: ["sharpness.soft"],
     async plant(bytes, { widthPx, heightPx }, r) {
       const low = await sharp(bytes)
         .jpeg({ quality: Math.round(8 + 27 * r) })

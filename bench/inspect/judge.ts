@@ -15,16 +15,19 @@ export interface Tally {
 }
 
 export function judgePictures(reports: readonly DatasetReport[], planted: ReadonlyMap<string, Planted>): readonly Tally[] {
+  const foundByCheck = (check: string): ReadonlySet<string> => new Set(reports.flatMap((report) => foundBy(report, check)));
   return [...new Set(faults.map(({ check }) => check))].map((check) => {
-    const found = new Set(reports.flatMap((report) => foundBy(report, check)));
-    const own = [...planted].filter(([, { fault }]) => fault?.check === check).map(([name]) => name);
+    const found = foundByCheck(check);
+    const own = [...planted].filter(([, { fault }]) => fault?.check === check);
+    const isRight = ([name, { fault }]: readonly [string, Planted]): boolean =>
+      found.has(name) || (fault?.or ?? []).some((other) => foundByCheck(other).has(name));
     const others = [...planted].filter(
       ([name, { fault }]) => found.has(name) && fault?.check !== check && !fault?.also.includes(check),
     );
     return {
       check,
-      right: own.filter((name) => found.has(name)).length,
-      missed: own.filter((name) => !found.has(name)),
+      right: own.filter(isRight).length,
+      missed: own.filter((picture) => !isRight(picture)).map(([name]) => name),
       wrong: others.filter(([, picture]) => isKnown(picture, check)).map(([name]) => name),
       unjudged: others.filter(([, picture]) => !isKnown(picture, check)).map(([name]) => name),
     };
@@ -33,13 +36,16 @@ export function judgePictures(reports: readonly DatasetReport[], planted: Readon
 
 /**
  * Whether a view is known to be without the fault that a check looks for, by something that no check sees: that it lost detail when it
- * was made smaller, that it was published as a photograph or painting of something, that its source was compressed little.
+ * was made smaller, that it was published as a photograph or painting of something, that its source
+ * was compressed little.
  */
 function isKnown({ view, isSharp }: Planted, check: string): boolean {
   if (check.startsWith("sharpness.")) return isSharp;
   if (check.startsWith("exposure.") || check.startsWith("content."))
     return view.kind === "photograph" || view.kind === "painting";
   if (check === "compression.jpeg") return view.shrunk >= 1.9 || (view.jpegQuality ?? 100) >= 75;
+  // Drawings stand on paper: what is square and stands on paper has a frame.
+  if (check === "frame.border") return view.kind !== "drawing";
   if (check === "resolution.small") return view.widthPx * view.heightPx >= 0.97 * view.trainedAtPx ** 2;
   return true;
 }

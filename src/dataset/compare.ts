@@ -88,12 +88,13 @@ function findAltered(pictures: readonly Comparable[]): readonly CopyPair[] {
 }
 
 function compare(a: Comparable, b: Comparable, distance: number, isMirrored: boolean): Omit<CopyPair, "a" | "b"> | undefined {
-  if (colourLikeness(a, b) < thresholds.similarColours.value) return undefined;
   const correlation = correlate(isMirrored ? mirror(a.thumb) : a.thumb, b.thumb);
-  if (correlation >= thresholds.copyCorrelation.value && distance <= thresholds.copyHashBits.value) {
-    return { kind: isMirrored ? "mirrored" : "altered", distance, correlation };
-  }
-  return correlation >= thresholds.similarCorrelation.value ? { kind: "similar", distance, correlation } : undefined;
+  if (correlation < thresholds.similarCorrelation.value) return undefined;
+  // Making a picture lighter moves its colours; what agrees so well in all else may differ in them by more.
+  const isSure = correlation >= thresholds.copyCorrelationSure.value;
+  if (colourLikeness(a, b) < (isSure ? thresholds.copyColours : thresholds.similarColours).value) return undefined;
+  const isCopy = correlation >= thresholds.copyCorrelation.value && distance <= thresholds.copyHashBits.value;
+  return { kind: isSure || isCopy ? (isMirrored ? "mirrored" : "altered") : "similar", distance, correlation };
 }
 
 function mirror(thumb: Uint8Array): Uint8Array {

@@ -16,7 +16,9 @@ const STEP = 0.07;
 const COARSE = 8;
 const FINE = 16;
 /** A coarse match is necessary, not enough; most pairs end there. */
-const COARSE_CORRELATION = 0.75;
+const COARSE_CORRELATION = 0.6;
+/** The best of the coarse windows, from each of which a better one is looked for. */
+const STARTS = 3;
 
 /** Asks pairs one after the other; what is prepared of each picture is kept between them. */
 export function openCutSearch(pictures: readonly Cuttable[]): (a: number, b: number) => number | undefined {
@@ -59,12 +61,13 @@ function prepareOne({ thumb, widthPx, heightPx, entropyBits }: Cuttable): Prepar
 function searchWindow(whole: Prepared, part: Prepared): number {
   // Both thumbnails are square: a window's height in the thumbnail follows from the two shapes.
   const stretch = whole.aspect / part.aspect;
-  let best = { correlation: -1, window: FULL };
-  for (const window of windowsFor(stretch)) {
-    const correlation = correlate(averageParts(whole.areas, window, COARSE, COARSE), part.coarse);
-    if (correlation > best.correlation) best = { correlation, window };
-  }
-  return best.correlation < COARSE_CORRELATION ? 0 : refine(whole.areas, part.fine, best.window, stretch);
+  const starts = windowsFor(stretch)
+    .map((window) => ({ window, correlation: correlate(averageParts(whole.areas, window, COARSE, COARSE), part.coarse) }))
+    .filter(({ correlation }) => correlation >= COARSE_CORRELATION)
+    .sort((a, b) => b.correlation - a.correlation);
+  return starts
+    .slice(0, STARTS)
+    .reduce((best, { window }) => Math.max(best, refine(whole.areas, part.fine, window, stretch)), 0);
 }
 
 const knownWindows = new Map<number, readonly Window[]>();
@@ -140,8 +143,8 @@ export function correlate(a: ArrayLike<number>, b: ArrayLike<number>): number {
     sumAB += x * y;
   }
   const spread = Math.sqrt(Math.max(0, sumAA - (sumA * sumA) / n) * Math.max(0, sumBB - (sumB * sumB) / n));
-  // Under two grey levels of spread there is nothing to correlate but rounding.
-  return spread / n < 4 ? 0 : (sumAB - (sumA * sumB) / n) / spread;
+  // Under one grey level of spread there is nothing to correlate but rounding.
+  return spread / n < 1 ? 0 : (sumAB - (sumA * sumB) / n) / spread;
 }
 
 /** The share of colour that two pictures have in common, 0..1. */

@@ -27,18 +27,23 @@ export function shrink({ widthPx, heightPx, data, channels }: Pixels): Grid {
   const height = Math.max(1, Math.floor(heightPx / cellPx));
   const rgb = new Uint8Array(3 * width * height);
   const luma = new Float32Array(width * height);
-  const count = Math.ceil(cellPx / stride) ** 2;
+  const perSide = Math.ceil(cellPx / stride);
+  const count = perSide ** 2;
   const rowBytes = widthPx * channels;
   const step = stride * channels;
+  // Points lie in the middle of cells, and cells in the middle of the picture, or its mirror image would be shrunk to something else.
+  const inset = (cellPx - 1 - (perSide - 1) * stride) >> 1;
+  const left = ((widthPx - width * cellPx) >> 1) + inset;
+  const top = ((heightPx - height * cellPx) >> 1) + inset;
   for (let y = 0, cell = 0; y < height; y++) {
     for (let x = 0; x < width; x++, cell++) {
       let red = 0;
       let green = 0;
       let blue = 0;
-      const from = y * cellPx * rowBytes + x * cellPx * channels;
-      for (let dy = 0; dy < cellPx; dy += stride) {
-        const start = from + dy * rowBytes;
-        for (let at = start; at < start + cellPx * channels; at += step) {
+      const from = (top + y * cellPx) * rowBytes + (left + x * cellPx) * channels;
+      for (let i = 0; i < perSide; i++) {
+        const start = from + i * stride * rowBytes;
+        for (let at = start; at < start + perSide * step; at += step) {
           red += data[at] ?? 0;
           green += data[at + 1] ?? 0;
           blue += data[at + 2] ?? 0;
