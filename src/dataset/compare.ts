@@ -1,5 +1,5 @@
 /** Which pictures of a set are copies of each other: exact, altered, mirrored, or cut out of one another. Pure. */
-import { colourLikeness, correlate, type Cuttable, openCutSearch, pairsAlikeInColour } from "./cuts.ts";
+import { colourLikeness, correlate, type Cuttable, findCuts, pairsAlikeInColour } from "./cuts.ts";
 import { hamming, indexHashes } from "./hash-index.ts";
 import { type Likeness, THUMB_SIDE } from "./measure/likeness.ts";
 import { thresholds } from "./thresholds.ts";
@@ -37,13 +37,11 @@ export function findCopies(pictures: readonly Comparable[]): readonly CopyPair[]
   const distinct = firsts.flatMap((place) => pictures[place] ?? []);
   const placeOf = (index: number): number => firsts[index] ?? 0;
   for (const pair of findAltered(distinct)) add({ ...pair, a: placeOf(pair.a), b: placeOf(pair.b) });
-  const isCut = openCutSearch(distinct);
-  for (const [first, second] of pairsAlikeInColour(distinct)) {
-    const [a, b] = [placeOf(first), placeOf(second)];
-    if (pairs.has(a * pictures.length + b)) continue;
-    const correlation = isCut(first, second);
-    const distance = hamming(distinct[first]?.hash ?? [0, 0], distinct[second]?.hash ?? [0, 0]);
-    if (correlation !== undefined) add({ a, b, kind: "cut out", distance, correlation });
+  const isFound = ([a, b]: readonly [number, number]): boolean => pairs.has(placeOf(a) * pictures.length + placeOf(b));
+  const asked = [...pairsAlikeInColour(distinct)].filter((pair) => !isFound(pair));
+  for (const { a, b, correlation } of findCuts(distinct, asked)) {
+    const distance = hamming(distinct[a]?.hash ?? [0, 0], distinct[b]?.hash ?? [0, 0]);
+    add({ a: placeOf(a), b: placeOf(b), kind: "cut out", distance, correlation });
   }
   return [...pairs.values()].sort((x, y) => x.a - y.a || x.b - y.b);
 }

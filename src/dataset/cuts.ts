@@ -14,60 +14,114 @@ export interface Cuttable extends Pick<Likeness, "thumb" | "colours"> {
 const SCALES = [0.94, 0.87, 0.8, 0.73, 0.66, 0.6, 0.54];
 const STEP = 0.07;
 const COARSE = 8;
+const COARSE_LENGTH = COARSE * COARSE;
 const FINE = 16;
-/** A coarse match is necessary, not enough; most pairs end there. */
+/** A coarse match is necessary, not enough: most pairs end at the first, most others at the second, after moving the window. */
 const COARSE_CORRELATION = 0.6;
+const COARSE_MOVED = 0.93;
 /** The best of the coarse windows, from each of which a better one is looked for. */
-const STARTS = 3;
+const STARTS = 2;
 
-/** Asks pairs one after the other; what is prepared of each picture is kept between them. */
-export function openCutSearch(pictures: readonly Cuttable[]): (a: number, b: number) => number | undefined {
-  const prepared = new Map<number, Prepared>();
-  const prepare = (place: number): Prepared | undefined => {
-    const picture = pictures[place];
-    const known = prepared.get(place) ?? (picture && prepareOne(picture));
-    if (!known) return undefined;
-    // Neighbouring pairs share a picture; more would keep every picture of a large set.
-    if (prepared.size > 64) prepared.clear();
-    prepared.set(place, known);
-    return known;
-  };
-  return (a, b) => {
-    const [first, second] = [prepare(a), prepare(b)];
-    // One spot on paper is found in any other.
-    if (!first || !second || Math.min(first.entropyBits, second.entropyBits) < thresholds.entropyBits.value) return undefined;
-    const correlation = Math.max(searchWindow(first, second), searchWindow(second, first));
-    return correlation >= thresholds.cutCorrelation.value ? correlation : undefined;
-  };
+/** Two pictures of which one is cut out of the other, the first before the second. */
+export interface Cut {
+  readonly a: number;
+  readonly b: number;
+  readonly correlation: number;
 }
 
-interface Prepared {
-  readonly aspect: number;
-  readonly entropyBits: number;
-  readonly areas: AreaSums;
-  readonly coarse: Float32Array;
-  readonly fine: Float32Array;
+/**
+ * Which of these pairs are cuts. Every picture in turn is searched for all its partners, so that its windows are cut out once and
+ * forgotten after.
+ */
+export function findCuts(pictures: readonly Cuttable[], pairs: Iterable<readonly [a: number, b: number]>): readonly Cut[] {
+  // One spot on paper is found in any other.
+  const says = (place: number): boolean => (pictures[place]?.entropyBits ?? 0) >= thresholds.entropyBits.value;
+  const partners = pictures.map((): number[] => []);
+  for (const [a, b] of pairs) {
+    if (!says(a) || !says(b)) continue;
+    partners[a]?.push(b);
+    partners[b]?.push(a);
+  }
+  const cuts = new Map<number, Cut>();
+  for (const [whole, picture] of pictures.entries()) {
+    const own = partners[whole] ?? [];
+    if (own.length === 0) continue;
+    const search = openSearch(picture);
+    for (const part of own) {
+      const other = pictures[part];
+      const correlation = other ? search(other) : 0;
+      const [a, b] = [Math.min(whole, part), Math.max(whole, part)];
+      const key = a * pictures.length + b;
+      if (correlation >= Math.max(thresholds.cutCorrelation.value, cuts.get(key)?.correlation ?? 0))
+        cuts.set(key, { a, b, correlation });
+    }
+  }
+  return [...cuts.values()];
 }
 
 const FULL: Window = { left: 0, top: 0, width: THUMB_SIDE, height: THUMB_SIDE };
 
-function prepareOne({ thumb, widthPx, heightPx, entropyBits }: Cuttable): Prepared {
-  const areas = sumAreas(thumb, THUMB_SIDE, THUMB_SIDE);
-  const coarse = averageParts(areas, FULL, COARSE, COARSE);
-  return { aspect: widthPx / heightPx, entropyBits, areas, coarse, fine: averageParts(areas, FULL, FINE, FINE) };
+/** Gives the best correlation of a part with a window of the whole that has its shape; 0 where there is none worth refining. */
+function openSearch(whole: Cuttable): (part: Cuttable) => number {
+  const areas = sumAreas(whole.thumb, THUMB_SIDE, THUMB_SIDE);
+  const patches = new Map<readonly Window[], Float32Array>();
+  return (part) => {
+    // Both thumbnails are square: a window's height in the thumbnail follows from the two shapes.
+    const stretch = whole.widthPx / whole.heightPx / (part.widthPx / part.heightPx);
+    const windows = windowsFor(stretch);
+    const known = patches.get(windows) ?? normalizedPatches(areas, windows);
+    patches.set(windows, known);
+    const partAreas = sumAreas(part.thumb, THUMB_SIDE, THUMB_SIDE);
+    const target = averageParts(partAreas, FULL, COARSE, COARSE);
+    let best = 0;
+    for (const start of bestWindows(known, normalize(target.slice()))) {
+      const moved = refine(areas, target, COARSE, windows[start] ?? FULL, stretch, 3, 0.7);
+      if (moved.correlation < COARSE_MOVED) continue;
+      const fine = averageParts(partAreas, FULL, FINE, FINE);
+      best = Math.max(best, refine(areas, fine, FINE, moved.window, stretch, 1.2, 0.3).correlation);
+    }
+    return best;
+  };
 }
 
-/** The best correlation of `part` with a window of `whole` that has its shape. */
-function searchWindow(whole: Prepared, part: Prepared): number {
-  // Both thumbnails are square: a window's height in the thumbnail follows from the two shapes.
-  const stretch = whole.aspect / part.aspect;
-  const starts = windowsFor(stretch)
-    .map((window) => ({ window, correlation: correlate(averageParts(whole.areas, window, COARSE, COARSE), part.coarse) }))
-    .filter(({ correlation }) => correlation >= COARSE_CORRELATION)
-    .sort((a, b) => b.correlation - a.correlation);
-  return starts
-    .slice(0, STARTS)
-    .reduce((best, { window }) => Math.max(best, refine(whole.areas, part.fine, window, stretch)), 0);
+/** All windows at the coarse resolution, one after the other. */
+function normalizedPatches(areas: AreaSums, windows: readonly Window[]): Float32Array {
+  const out = new Float32Array(windows.length * COARSE_LENGTH);
+  for (const [i, window] of windows.entries()) {
+    out.set(normalize(averageParts(areas, window, COARSE, COARSE)), i * COARSE_LENGTH);
+  }
+  return out;
+}
+
+/** Brought to mean 0 and length 1, so that products are correlations; zeros where there is nothing to correlate. */
+function normalize(values: Float32Array): Float32Array {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] ?? 0;
+  const mean = sum / values.length;
+  let squares = 0;
+  for (let i = 0; i < values.length; i++) {
+    const value = (values[i] ?? 0) - mean;
+    values[i] = value;
+    squares += value * value;
+  }
+  const scale = squares < values.length ? 0 : 1 / Math.sqrt(squares);
+  for (let i = 0; i < values.length; i++) values[i] = (values[i] ?? 0) * scale;
+  return values;
+}
+
+/** Places of the windows that agree best with the target. */
+function bestWindows(patches: Float32Array, target: Float32Array): readonly number[] {
+  const best: { place: number; correlation: number }[] = [];
+  for (let place = 0, at = 0; at < patches.length; place++) {
+    let correlation = 0;
+    for (let k = 0; k < COARSE_LENGTH; k++, at++) correlation += (patches[at] ?? 0) * (target[k] ?? 0);
+    if (correlation < COARSE_CORRELATION || correlation <= (best.length < STARTS ? 0 : (best.at(-1)?.correlation ?? 0)))
+      continue;
+    best.push({ place, correlation });
+    best.sort((a, b) => b.correlation - a.correlation);
+    best.length = Math.min(best.length, STARTS);
+  }
+  return best.map(({ place }) => place);
 }
 
 const knownWindows = new Map<number, readonly Window[]>();
@@ -96,10 +150,18 @@ function windowsFor(stretch: number): readonly Window[] {
 const MOVES = [-1, 0, 1].flatMap((dx) => [-1, 0, 1].flatMap((dy) => [-1, 0, 1].map((ds) => [dx, dy, ds] as const)));
 
 /** Moves and resizes the window by ever smaller steps while that helps. */
-function refine(areas: AreaSums, target: Float32Array, start: Window, stretch: number): number {
-  const score = (window: Window): number => correlate(averageParts(areas, window, FINE, FINE), target);
+function refine(
+  areas: AreaSums,
+  target: Float32Array,
+  parts: number,
+  start: Window,
+  stretch: number,
+  firstStep: number,
+  lastStep: number,
+): { readonly window: Window; readonly correlation: number } {
+  const score = (window: Window): number => correlate(averageParts(areas, window, parts, parts), target);
   let best = { window: start, correlation: score(start) };
-  for (let step = 3; step >= 0.3;) {
+  for (let step = firstStep; step >= lastStep;) {
     const { left, top, width } = best.window;
     let next = best;
     for (const [dx, dy, ds] of MOVES) {
@@ -118,7 +180,7 @@ function refine(areas: AreaSums, target: Float32Array, start: Window, stretch: n
     if (next === best) step /= 2;
     best = next;
   }
-  return best.correlation;
+  return best;
 }
 
 function isInside({ left, top, width, height }: Window): boolean {

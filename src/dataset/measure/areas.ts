@@ -27,38 +27,54 @@ export function sumAreas(plane: ArrayLike<number>, width: number, height: number
   return { width, height, sums };
 }
 
-/** The means of columns x rows equal parts of a window, [rows, columns]. */
+/** The means of columns x rows equal parts of a window, [rows, columns], of up to 64 columns. */
 export function averageParts(areas: AreaSums, window: Window, columns: number, rows: number): Float32Array {
   const out = new Float32Array(columns * rows);
-  const area = (window.width / columns) * (window.height / rows);
-  let above = new Float64Array(columns + 1);
-  let below = new Float64Array(columns + 1);
-  sumAbove(areas, window, window.top, above);
+  const inverse = (columns * rows) / (window.width * window.height);
+  placeColumns(areas, window, columns);
+  sumAbove(areas, window.top, columns, above);
   for (let row = 0, at = 0; row < rows; row++) {
-    sumAbove(areas, window, window.top + ((row + 1) * window.height) / rows, below);
-    for (let column = 0; column < columns; column++, at++) {
-      const right = (below[column + 1] ?? 0) - (above[column + 1] ?? 0);
-      out[at] = (right - (below[column] ?? 0) + (above[column] ?? 0)) / area;
+    sumAbove(areas, window.top + ((row + 1) * window.height) / rows, columns, below);
+    let left = (below[0] ?? 0) - (above[0] ?? 0);
+    for (let column = 1; column <= columns; column++, at++) {
+      const right = (below[column] ?? 0) - (above[column] ?? 0);
+      out[at] = (right - left) * inverse;
+      left = right;
     }
-    [above, below] = [below, above];
+    above.set(below);
   }
   return out;
 }
 
-/** The sums above a height and left of each edge of a window's columns: between corners they grow evenly, for cells are even. */
-function sumAbove({ width, height, sums }: AreaSums, window: Window, top: number, out: Float64Array): void {
+// Kept between calls, of which a large dataset makes millions.
+const MOST_COLUMNS = 64;
+const above = new Float64Array(MOST_COLUMNS + 1);
+const below = new Float64Array(MOST_COLUMNS + 1);
+/** Of each edge of the columns: the cell that it lies in, and how far into it. */
+const cells = new Int32Array(MOST_COLUMNS + 1);
+const fractions = new Float64Array(MOST_COLUMNS + 1);
+
+function placeColumns({ width }: AreaSums, window: Window, columns: number): void {
+  for (let column = 0; column <= columns; column++) {
+    const x = Math.min(width, Math.max(0, window.left + (column * window.width) / columns));
+    const cell = Math.min(width - 1, Math.floor(x));
+    cells[column] = cell;
+    fractions[column] = x - cell;
+  }
+}
+
+/** The sums above a height and left of each edge of the columns: between corners they grow evenly, for cells are even. */
+function sumAbove({ width, height, sums }: AreaSums, top: number, columns: number, out: Float64Array): void {
   const stride = width + 1;
   const y = Math.min(height, Math.max(0, top));
   const y0 = Math.min(height - 1, Math.floor(y));
   const v = y - y0;
-  const step = window.width / (out.length - 1);
-  for (let column = 0; column < out.length; column++) {
-    const x = Math.min(width, Math.max(0, window.left + column * step));
-    const x0 = Math.min(width - 1, Math.floor(x));
-    const u = x - x0;
-    const at = y0 * stride + x0;
-    const upper = (1 - u) * (sums[at] ?? 0) + u * (sums[at + 1] ?? 0);
-    const lower = (1 - u) * (sums[at + stride] ?? 0) + u * (sums[at + stride + 1] ?? 0);
-    out[column] = (1 - v) * upper + v * lower;
+  for (let column = 0; column <= columns; column++) {
+    const u = fractions[column] ?? 0;
+    const at = y0 * stride + (cells[column] ?? 0);
+    const first = sums[at] ?? 0;
+    const upper = first + u * ((sums[at + 1] ?? 0) - first);
+    const second = sums[at + stride] ?? 0;
+    out[column] = upper + v * (second + u * ((sums[at + stride + 1] ?? 0) - second) - upper);
   }
 }
