@@ -165,7 +165,7 @@ export const faults: readonly Fault[] = [
   {
     name: "cut to a strip of 3.2 to 6 to 1",
     check: "shape.aspect",
-    also: ["shape.crop", "resolution.small"],
+    also: ["shape.crop", "resolution.small", "exposure.flat", "content.little"],
     plant: (bytes, { widthPx, heightPx }, r) =>
       png(
         sharp(bytes).extract({

@@ -220,8 +220,8 @@ export function colourLikeness({ colours: a }: Pick<Cuttable, "colours">, { colo
 const ASK_ALL = 400;
 const PROJECTIONS = 8;
 const NEIGHBOURS = 24;
-/** Pairs that are asked at most, but never fewer than `LEAST_EACH` a picture: a pair takes some twenty microseconds. */
-const MOST_PAIRS = 60_000;
+/** Pairs that are asked at most, but never fewer than `LEAST_EACH` a picture: a pair takes some forty microseconds. */
+const MOST_PAIRS = 12_000;
 const LEAST_EACH = 8;
 
 /** Pairs of pictures whose colours are so alike that one may be cut out of the other, the first before the second. */

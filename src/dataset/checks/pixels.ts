@@ -119,7 +119,7 @@ export const pixelChecks: readonly Check[] = [
     title: "bars or a frame",
     why: "Bars at the edges are the easiest thing in a picture to learn: samples will have them.",
     mend: "Cut them off.",
-    fix: "cuts the bars off",
+    fix: "cuts off bars that lie on both sides",
     thresholds: ["borderShare", "borderAlone", "borderMost"],
     judge: (facts) =>
       perPicture(
