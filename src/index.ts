@@ -7,7 +7,6 @@ import { openBase as openBaseIn } from "./checkpoints/open-base.ts";
 import { examine } from "./doctor/examine.ts";
 import type { DoctorReport } from "./doctor/judge.ts";
 import { inspectDataset as inspectDatasetWith, type InspectionEvent } from "./dataset/inspect.ts";
-import type { InspectionTarget } from "./dataset/checks/check.ts";
 import type { DrawTrigger } from "./dataset/trigger-facts.ts";
 import { chooseEngine, createChosenEngine, measureDevice } from "./engines/choose.ts";
 import { UserError } from "./errors.ts";
@@ -265,7 +264,7 @@ function prepareDrawing(
   if (trigger === undefined)
     throw new UserError("There is no trigger word to draw.", { fix: "Give one with --trigger WORD.", exitCode: 2 });
   if (!base) {
-    throw new UserError(`${String(name)} is the name of a family: there is no model to draw with.`, {
+    throw new UserError(`${typeof name === "string" ? name : "It"} is the name of a family: there is no model to draw with.`, {
       fix: "Give the checkpoint itself with --base FILE, or leave --draw out.",
       exitCode: 2,
     });

@@ -70,12 +70,13 @@ export async function prospectOf(
   prices: GpuPrices | undefined,
   terminal: Terminal,
 ): Promise<ProspectedRun | undefined> {
-  const { type, trigger, resolutionPx, batch, accumulation, defaultCaption, datasetFolder } = plan;
+  const { type, trigger, resolutionPx, bucketStepPx, batch, accumulation, defaultCaption, datasetFolder } = plan;
   const events = inspectDataset(datasetFolder.value, {
     base,
     type: type.value,
     trigger: trigger.value ?? undefined,
     resolutionPx: resolutionPx.value,
+    bucketStepPx: bucketStepPx.value,
     batch: batch.value * accumulation.value,
     defaultCaption: defaultCaption.value,
     signal: terminal.signal,

@@ -20,6 +20,10 @@ test("without a Python to be found, auto is the CPU engine, and says why", async
     precision: "float32",
     precisionReason: "what it computes in",
     python: null,
+    gpus: 1,
+    gpusReason: "one worker",
+    basePrecision: "float32",
+    basePrecisionReason: "what it computes in",
   });
   expect((await chooseEngine({ engine: "ort" }, nothing())).reason).toBe("you chose it");
 });

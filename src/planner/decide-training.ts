@@ -1,6 +1,7 @@
 /** How long, how fast and on what a run trains, and how often it looks: each with its reason and source. */
 import { choose } from "./decide.ts";
-import { type BaseFacts, type DatasetFacts, picturesPerStep, type UserChoices } from "./plan.ts";
+import { picturesPerStep } from "./per-step.ts";
+import type { BaseFacts, DatasetFacts, UserChoices } from "./plan.ts";
 import type { Recipe, RecipeFamily } from "./recipes.ts";
 import { from, heuristic, sources } from "./sources.ts";
 

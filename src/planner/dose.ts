@@ -1,5 +1,6 @@
 /** The dose index: one number for how far a recipe moves the weights, so that recipes of different tools can be compared. */
-import { picturesPerStep, type TrainSettings } from "./plan.ts";
+import { picturesPerStep } from "./per-step.ts";
+import type { TrainSettings } from "./plan.ts";
 
 /** Below and above which a plan is unusual. Nobody has published such limits: they are drawn around the recipes below. */
 export const doseBands = { tooLittle: 0.1, low: 0.15, high: 2, tooMuch: 3 } as const;

@@ -231,11 +231,6 @@ export function planTraining(
 /** Settings with their reasons. */
 export type PlannedSettings = { readonly [K in keyof TrainSettings]: Planned<TrainSettings[K]> };
 
-/** Pictures that one optimizer step sees. */
-export function picturesPerStep({ batch, accumulation, gpus }: Pick<TrainSettings, "batch" | "accumulation" | "gpus">): number {
-  return batch * accumulation * gpus;
-}
-
 /** The values alone, for who carries the plan out. */
 export function settingsOf(plan: PlannedSettings): TrainSettings {
   const values: Record<string, unknown> = {};

@@ -1,14 +1,8 @@
 /** The rules that a plan is judged by: what is refused, what is warned of, why, and what to do instead. One table. */
 import { networkUnitPx } from "./decide-training.ts";
 import { doseBands, doseOf } from "./dose.ts";
-import {
-  type BaseFacts,
-  type DatasetFacts,
-  type DeviceFacts,
-  picturesPerStep,
-  type TrainSettings,
-  type UserChoices,
-} from "./plan.ts";
+import { picturesPerStep } from "./per-step.ts";
+import type { BaseFacts, DatasetFacts, DeviceFacts, TrainSettings, UserChoices } from "./plan.ts";
 import type { RecipeFamily } from "./recipes.ts";
 import { from, heuristic } from "./sources.ts";
 

@@ -44,6 +44,8 @@ export interface TargetChoices {
   /** Side of the square that is trained at; by default what the base was made for. */
   readonly resolutionPx?: number | undefined;
   readonly batch?: number | undefined;
+  /** Sides of buckets are multiples of it; by default what gesso train would take. */
+  readonly bucketStepPx?: number | undefined;
 }
 
 /** Rows of `setSizes` by recipe; a narrow base that is not mini is judged by the pictures of a small model. */
@@ -68,7 +70,7 @@ export function targetOfBase(base: BaseModel, choices: TargetChoices): Inspectio
     type: choices.type,
     trigger: choices.trigger,
     resolutionPx: choices.resolutionPx ?? base.nativeResolutionPx,
-    bucketStepPx: step,
+    bucketStepPx: choices.bucketStepPx ?? step,
     batch: choices.batch ?? recipes[recipe][choices.type].batch,
     // A checkpoint without a known lineage may be tuned to either; nothing in it says so.
     captionHabit: base.lineage.name !== base.family && lineages[base.lineage.name].captions === "tags" ? "tags" : "either",
@@ -86,7 +88,7 @@ export async function targetOfFamily(name: InspectionFamily, choices: TargetChoi
     type: choices.type,
     trigger: choices.trigger,
     resolutionPx: choices.resolutionPx ?? row.resolutionPx,
-    bucketStepPx: 64,
+    bucketStepPx: choices.bucketStepPx ?? 64,
     batch: choices.batch ?? recipes[row.recipe][choices.type].batch,
     captionHabit: row.captionHabit,
     tokenizer: clip,
