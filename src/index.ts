@@ -98,7 +98,7 @@ export type {
 
 export { isRight } from "./engines/check-engine.ts";
 export type { DoctorReport } from "./doctor/judge.ts";
-export type { EngineFacts, MachineFacts } from "./doctor/facts.ts";
+export type { EngineFacts as ExaminedEngine, MachineFacts } from "./doctor/facts.ts";
 export { removeSetup, runSetup } from "./doctor/setup/install.ts";
 export type { SetupHooks, SetupResult } from "./doctor/setup/install.ts";
 export { planSetup } from "./doctor/setup/plan.ts";

@@ -1,7 +1,7 @@
 /** Doctor's report as text: the verdict, what is in the way with its mend, then what was found. */
 import {
   type DoctorReport,
-  type EngineFacts,
+  type ExaminedEngine,
   flopRate,
   gigabytes,
   isRight,
@@ -168,7 +168,7 @@ function engineRows({ engines, choice }: Facts): readonly Row[] {
   ];
 }
 
-function describeEngine(engine: EngineFacts): Omit<Row, "label"> {
+function describeEngine(engine: ExaminedEngine): Omit<Row, "label"> {
   if ("problem" in engine) return { mark: "broken", text: engine.problem };
   const { matmul, attention, precision } = engine.check;
   const right = isRight(matmul) && isRight(attention);
