@@ -2,9 +2,9 @@
 import { execFile } from "node:child_process";
 import path from "node:path";
 import { promisify } from "node:util";
-import { byteSizeOf, type Graph, type Value } from "../src/graph/graph.ts";
-import { rewrite } from "../src/graph/rewrite.ts";
-import { measureLiveness } from "../src/graph/schedule.ts";
+import { ortFacts } from "../src/engines/ort/engine.ts";
+import type { Graph } from "../src/graph/graph.ts";
+import { countMemory } from "../src/graph/memory.ts";
 import { formatMegabytes, row } from "./claim.ts";
 
 /** What a graph will take in memory, in bytes. */
@@ -19,37 +19,10 @@ export interface MemoryPrediction {
 
 /** The figure that is compared with what the process takes. */
 export function predictMemory(graph: Graph): MemoryPrediction {
-  const inputs = graph.inputs.map(({ attrs, outputs: [value] }) => ({ ...attrs, value }));
-  const isRead = new Set(inputs.map(({ name }) => name));
-  const ofKind = (wanted: string): Value[] => inputs.flatMap(({ kind, value }) => (kind === wanted ? [value] : []));
-  // AdamW writes over its buffers after the run; whatever else is written goes straight to a second array.
-  const written = [...graph.updates].filter(([, { node }]) => node.op !== "AdamW");
-  const second = written.map(([, value]) => value);
-  const onlyWritten = written.flatMap(([name, value]) => (isRead.has(name) ? [] : [value]));
-  const buffers = sumBytes([...ofKind("buffer"), ...second, ...onlyWritten]);
-  const feeds = sumBytes(ofKind("feed"));
-  const computed = withoutUpdates(graph);
-  const activations = measureLiveness(computed, computed.nodes).peakBytes;
+  const counted = countMemory(graph, ortFacts.overhead.memory);
+  const buffers = counted.gradients + [...counted.buffers.values()].reduce((sum, bytes) => sum + bytes, 0);
+  const { feeds, activations } = counted;
   return { buffers, feeds, activations, total: buffers + feeds + activations };
-}
-
-function sumBytes(values: readonly Value[]): number {
-  return values.reduce((sum, value) => sum + byteSizeOf(value), 0);
-}
-
-/** The graph with the gradients that AdamW waits for as fetches, which live to the end of the run, and nothing written. */
-function withoutUpdates(graph: Graph): Graph {
-  const gradients: Value[] = [];
-  const { graph: result } = rewrite(graph, (node, inputs) => {
-    if (node.op !== "AdamW") return undefined;
-    const [weight, m, v, gradient] = inputs;
-    if (!weight || !m || !v || !gradient) throw new Error("withoutUpdates: AdamW needs four tensors");
-    gradients.push(gradient);
-    return [weight, m, v];
-  });
-  result.updates.clear();
-  gradients.forEach((gradient, i) => result.fetches.set(`gradient ${i}`, gradient));
-  return result;
 }
 
 /** What memory-child.ts prints: resident bytes of its process. */

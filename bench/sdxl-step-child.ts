@@ -140,6 +140,7 @@ function delegate(engine: Engine): Engine {
   return {
     composites: engine.composites,
     precision: engine.precision,
+    overhead: engine.overhead,
     profile: engine.profile,
     allocate: (buffer, source) => engine.allocate(buffer, source),
     write: (name, data) => engine.write(name, data),

@@ -4,9 +4,12 @@ import type { BaseModel, BaseOptions } from "./checkpoints/base.ts";
 import { userCacheFolder } from "./checkpoints/cache-folder.ts";
 import { extractAdapter as extractFrom, type ExtractOptions, type ExtractReport } from "./checkpoints/extract-adapter.ts";
 import { openBase as openBaseIn } from "./checkpoints/open-base.ts";
+import { examine } from "./doctor/examine.ts";
+import type { DoctorReport } from "./doctor/judge.ts";
 import { inspectDataset as inspectDatasetWith, type InspectionEvent } from "./dataset/inspect.ts";
+import type { InspectionTarget } from "./dataset/checks/check.ts";
 import type { DrawTrigger } from "./dataset/trigger-facts.ts";
-import { chooseEngine, createChosenEngine } from "./engines/choose.ts";
+import { chooseEngine, createChosenEngine, measureDevice } from "./engines/choose.ts";
 import { UserError } from "./errors.ts";
 import { drawForTrigger } from "./trainer/draw-trigger.ts";
 import { createFaceFinder, type FaceFinder, findFaceModel } from "./trainer/find-faces.ts";
@@ -23,10 +26,20 @@ import {
 } from "./lora/rework.ts";
 import type { RankChoice } from "./lora/svd.ts";
 import { type AdapterReport, inspectAdapter as inspectWith, type InspectOptions } from "./lora/inspect.ts";
+import { gpuPrices, type GpuPrices } from "./planner/gpu-prices.ts";
 import { settingsOf, type TrainPlan } from "./planner/plan.ts";
 import { version } from "./trainer/adapter-file.ts";
-import type { TrainEvent } from "./trainer/events.ts";
-import { isInspectionFamily, type TargetChoices, targetOfBase, targetOfFamily } from "./trainer/inspection-target.ts";
+import type { PreflightEvent, TrainEvent } from "./trainer/events.ts";
+import {
+  type InspectionFamily,
+  isInspectionFamily,
+  type TargetChoices,
+  targetOfBase,
+  targetOfFamily,
+} from "./trainer/inspection-target.ts";
+import { datasetLoadOf } from "./trainer/forecast/forecast.ts";
+import { readRunPictures } from "./trainer/pictures.ts";
+import { prospectRun as prospectWith, type RunProspect } from "./trainer/prospect.ts";
 import { readPlan } from "./trainer/run-folder.ts";
 import {
   drawPictures as drawPicturesWith,
@@ -59,20 +72,53 @@ export { describeDataset } from "./trainer/dataset-facts.ts";
 
 export { planTraining, settingsOf } from "./planner/plan.ts";
 export type { BaseFacts, DatasetFacts, Planned, TrainPlan, TrainSettings, UserChoices } from "./planner/plan.ts";
+export type { CardCost, RunCosts } from "./planner/costs.ts";
+export { placeDose } from "./planner/dose.ts";
+export type { PlacedDose } from "./planner/dose.ts";
+export { parseGpuPrices } from "./planner/gpu-prices.ts";
+export type { GpuCard, GpuPrices } from "./planner/gpu-prices.ts";
+export { tellFinding } from "./planner/rules.ts";
+export type { PlanFinding } from "./planner/rules.ts";
+export { isHeuristic, sources } from "./planner/sources.ts";
+export type { RunProspect } from "./trainer/prospect.ts";
 export { loraTypes } from "./planner/recipes.ts";
 export type { LoraType } from "./planner/recipes.ts";
 export { targetSets } from "./lora/targets.ts";
 export type { TargetSet } from "./lora/targets.ts";
 
-export type { Losses, TrainEvent, Validation } from "./trainer/events.ts";
+export type { Losses, PreflightEvent, TrainEvent, Validation } from "./trainer/events.ts";
 export { readEvents, readPlan } from "./trainer/run-folder.ts";
 
-export { chooseEngine, createChosenEngine, engineNames, precisions } from "./engines/choose.ts";
+export { basePrecisions, chooseEngine, createChosenEngine, engineNames, precisions } from "./engines/choose.ts";
 export type { EngineChoice, EngineRequest } from "./engines/choose.ts";
-export { createOrtEngine } from "./engines/ort/engine.ts";
-export { createTorchEngine } from "./engines/torch/engine.ts";
+export { createOrtEngine, ortFacts } from "./engines/ort/engine.ts";
+export { createTorchEngine, torchFacts } from "./engines/torch/engine.ts";
 export type { TorchEngine, TorchOptions } from "./engines/torch/engine.ts";
-export type { DeviceProfile, Engine } from "./engines/engine.ts";
+export type { DeviceProfile, Engine, EngineFacts } from "./engines/engine.ts";
+
+export { datasetLoadOf, forecastRun } from "./trainer/forecast/forecast.ts";
+export type {
+  BucketLoad,
+  DatasetLoad,
+  ForecastInput,
+  MemoryForecast,
+  MemoryTerm,
+  RunForecast,
+  TimeForecast,
+  TimeTerm,
+} from "./trainer/forecast/forecast.ts";
+
+export { isRight } from "./engines/check-engine.ts";
+export type { DoctorReport } from "./doctor/judge.ts";
+export type { EngineFacts as ExaminedEngine, MachineFacts } from "./doctor/facts.ts";
+export { removeSetup, runSetup } from "./doctor/setup/install.ts";
+export type { SetupHooks, SetupResult } from "./doctor/setup/install.ts";
+export { planSetup } from "./doctor/setup/plan.ts";
+export type { SetupOptions, SetupPlan } from "./doctor/setup/plan.ts";
+export { torchBuilds } from "./doctor/torch-builds.ts";
+export type { BuildName } from "./doctor/torch-builds.ts";
+export { redactValue as redactReport, shortenHome } from "./doctor/redact.ts";
+export { flopRate, gigabytes, megabytesPerSecond } from "./doctor/words.ts";
 
 export { samplerNames } from "./diffusion/samplers/samplers.ts";
 export type { SamplerName } from "./diffusion/samplers/samplers.ts";
@@ -121,38 +167,49 @@ export interface RunOptions {
   readonly createEngine?: () => Promise<Engine>;
   /** Asks the run to save itself and stop. */
   readonly signal?: AbortSignal | undefined;
+  /** Arguments for torchrun, where several machines train together. */
+  readonly torchrun?: string | undefined;
+  /** Do everything once on the largest pictures before the run begins: a step, a measurement, a preview's step, a checkpoint. */
+  readonly preflight?: boolean | undefined;
+  /** Asked after the preflight; when it says no, nothing is trained and nothing is left behind. */
+  readonly approve?: ((preflight: PreflightEvent) => Promise<boolean>) | undefined;
 }
 
 /**
- * Carries out a plan. The last event is `done`, `stopped` or `failed`.
+ * Carries out a plan. The last event is `done`, `stopped`, `declined` or `failed`.
  *
+ * @param options.torchrun arguments for torchrun, where several machines train together
  * @throws UserError for whatever the user can mend
  * @example for await (const event of train(plan, { signal })) console.log(event.type);
  */
-export function train(plan: TrainPlan, { createEngine, signal }: RunOptions = {}): AsyncGenerator<TrainEvent, void> {
-  const planned = (): Promise<Engine> => createChosenEngine(settingsOf(plan));
-  return trainWith(plan, { createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile(), signal });
+export function train(
+  plan: TrainPlan,
+  { createEngine, torchrun, ...options }: RunOptions = {},
+): AsyncGenerator<TrainEvent, void> {
+  const planned = (): Promise<Engine> => createChosenEngine({ ...settingsOf(plan), torchrun });
+  return trainWith(plan, { ...options, createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile() });
 }
 
 /**
  * Goes on with a stopped run, exactly where it stood.
  *
  * @param options.python the interpreter of the torch engine, where it is not the one that the run was planned with
+ * @param options.torchrun arguments for torchrun, where several machines train together
  */
 export function resumeTraining(
   runFolder: string,
-  { createEngine, python, signal }: RunOptions & { readonly python?: string | undefined } = {},
+  { createEngine, python, torchrun, ...options }: RunOptions & { readonly python?: string | undefined } = {},
 ): AsyncGenerator<TrainEvent, void> {
   const planned = async (): Promise<Engine> => {
     const settings = settingsOf(await readPlan(runFolder));
-    return createChosenEngine({ ...settings, python: python ?? settings.python });
+    return createChosenEngine({ ...settings, python: python ?? settings.python, torchrun });
   };
-  return resumeWith(runFolder, { createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile(), signal });
+  return resumeWith(runFolder, { ...options, createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile() });
 }
 
 export interface InspectionChoices extends Partial<TargetChoices> {
-  /** "mini", a folder or file as `openBase` takes it, or one of `inspectionFamilies`; "mini" by default. */
-  readonly base?: string | undefined;
+  /** A base model, "mini", a folder or file as `openBase` takes it, or one of `inspectionFamilies`; "mini" by default. */
+  readonly base?: string | BaseModel | undefined;
   /** For pictures without a caption of their own. */
   readonly defaultCaption?: string | undefined;
   /** Where measurements are kept; the user's cache folder by default, null for nowhere. */
@@ -174,10 +231,9 @@ export interface InspectionChoices extends Partial<TargetChoices> {
 export async function* inspectDataset(folder: string, choices: InspectionChoices = {}): AsyncGenerator<InspectionEvent, void> {
   const { base = "mini", type = "concept", cacheFolder, defaultCaption, signal } = choices;
   const wanted = { ...choices, type };
-  const model = isInspectionFamily(base) ? undefined : await openBase(base);
-  const target = isInspectionFamily(base)
-    ? await targetOfFamily(base, wanted)
-    : targetOfBase(model ?? (await openBase(base)), wanted);
+  const opened = await openInspected(base);
+  const target = typeof opened === "string" ? await targetOfFamily(opened, wanted) : targetOfBase(opened, wanted);
+  const model = typeof opened === "string" ? undefined : opened;
   const kept = cacheFolder === null ? undefined : (cacheFolder ?? join(userCacheFolder(), "inspect"));
   const drawTrigger = choices.drawTrigger === true ? prepareDrawing(model, choices) : undefined;
   const faces = lazyFaceFinder();
@@ -195,15 +251,21 @@ export async function* inspectDataset(folder: string, choices: InspectionChoices
   }
 }
 
+/** The base itself, where it is one and not the name of a family. */
+async function openInspected(base: string | BaseModel): Promise<BaseModel | InspectionFamily> {
+  if (typeof base !== "string" || isInspectionFamily(base)) return base;
+  return openBase(base);
+}
+
 /** @throws UserError where there is nothing to draw, or nothing to draw with */
 function prepareDrawing(
   base: BaseModel | undefined,
-  { trigger, createEngine, signal, base: name = "mini" }: InspectionChoices,
+  { trigger, createEngine, signal, base: name }: InspectionChoices,
 ): DrawTrigger {
   if (trigger === undefined)
     throw new UserError("There is no trigger word to draw.", { fix: "Give one with --trigger WORD.", exitCode: 2 });
   if (!base) {
-    throw new UserError(`${name} is the name of a family: there is no model to draw with.`, {
+    throw new UserError(`${String(name)} is the name of a family: there is no model to draw with.`, {
       fix: "Give the checkpoint itself with --base FILE, or leave --draw out.",
       exitCode: 2,
     });
@@ -226,6 +288,46 @@ function lazyFaceFinder(): FaceFinder | undefined {
     find: async (path) => (await (finder ??= createFaceFinder(model, createOrtEngine))).find(path),
     dispose: async () => (await finder)?.dispose(),
   };
+}
+
+export interface ProspectOptions {
+  /** Of rented cards; the table that comes with Gesso by default. */
+  readonly prices?: GpuPrices | undefined;
+}
+
+/**
+ * Fits a plan to this machine and says what the run will take: memory term by term, time, disk, and what it would cost on rented cards.
+ * Starts the plan's engine for a second to measure it; nothing is trained or written.
+ *
+ * @throws UserError for a dataset or an engine that cannot be used
+ * @example const { plan, forecast, costs } = await prospectRun(planTraining(facts, base, device, choices), base);
+ */
+export async function prospectRun(
+  plan: TrainPlan,
+  base: BaseModel,
+  { prices = gpuPrices }: ProspectOptions = {},
+): Promise<RunProspect> {
+  const settings = settingsOf(plan);
+  const load = datasetLoadOf(await readRunPictures(settings), base);
+  return prospectWith({ plan, base, load, device: await measureDevice(settings), prices });
+}
+
+export interface ExamineChoices {
+  /** Only this interpreter is looked at; else those that a run would find. */
+  readonly python?: string | undefined;
+  /** Where runs are to be made; "runs" by default. */
+  readonly runsFolder?: string;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: (what: string) => void;
+}
+
+/**
+ * What this machine can do, what is in the way of training, and what mends it. Starts every engine that is there once.
+ *
+ * @example const { verdict, findings } = await examineMachine(); // findings: [{ id: "torch-cpu-build", mark: "broken", message, mend }]
+ */
+export function examineMachine({ runsFolder = "runs", ...choices }: ExamineChoices = {}): Promise<DoctorReport> {
+  return examine({ ...choices, version, env: process.env, runsFolder, cacheFolder: userCacheFolder() });
 }
 
 /** Draws one picture for each prompt, on the CPU engine when no other is given. */

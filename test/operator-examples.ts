@@ -319,6 +319,9 @@ export const operatorExamples: { readonly [K in OpName]: Examples<K> } = {
   Attention: attentions(false),
   AttentionGrad: attentions(true),
 
+  // Its input is no array of numbers: test/torch/quantised.test.ts has its own.
+  Dequantise: [],
+  AllReduceMean: [example("of one worker is what it was: two tensors and a scalar", [real(3, 4), real(5), real()], {})],
   AdamW: [
     example(
       "a matrix",

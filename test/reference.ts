@@ -434,6 +434,9 @@ const rules: { readonly [K in OpName]: Rule<K> } = {
   },
   AttentionGrad: (inputs, { scale }) => attentionGrad(inputs, scale),
 
+  // Naive loops have no quantised inputs; src/graph/quantise.test.ts has its own.
+  Dequantise: ([x]) => [x.data],
+  AllReduceMean: (inputs) => inputs.map(({ data }) => data),
   AdamW: ([weight, m, v, grad, rate, correction1, correction2], { beta1, beta2, eps, weightDecay }) => {
     const m1 = m.data.map((old, i) => beta1 * old + (1 - beta1) * (grad.data[i] ?? NaN));
     const v1 = v.data.map((old, i) => beta2 * old + (1 - beta2) * (grad.data[i] ?? NaN) ** 2);

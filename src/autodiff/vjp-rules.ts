@@ -218,5 +218,9 @@ export const vjpRules: { readonly [K in OpName]: VjpRule<K> | "nondifferentiable
   },
   AttentionGrad: "nondifferentiable",
 
+  // Only what is frozen is quantised.
+  Dequantise: "nondifferentiable",
+  // Gradients are averaged, not differentiated again.
+  AllReduceMean: "nondifferentiable",
   AdamW: "nondifferentiable",
 };

@@ -2,18 +2,11 @@
 import { resolve } from "node:path";
 import { writeFile } from "node:fs/promises";
 import { UserError } from "../errors.ts";
-import {
-  type DatasetReport,
-  type InspectionEvent,
-  inspectDataset,
-  inspectionFamilies,
-  loraTypes,
-  mendDataset,
-} from "../index.ts";
+import { type DatasetReport, inspectDataset, inspectionFamilies, loraTypes, mendDataset } from "../index.ts";
 import { defineCommand, optionalOneOf, type Terminal } from "./command.ts";
-import { countOf } from "./format.ts";
 import { renderReportPage } from "./inspect-html.ts";
 import { describeMends, describeReport } from "./inspect-page.ts";
+import { followInspection } from "./inspect-progress.ts";
 
 const bases = `mini, a base model as gesso train takes it, or a family: ${inspectionFamilies.join(", ")}`;
 
@@ -62,44 +55,6 @@ export const inspectCommand = defineCommand({
     return options.strict === true && report.counts.error > 0 ? 1 : 0;
   },
 });
-
-/** Draws the progress. Undefined when it was stopped. */
-async function followInspection(
-  events: AsyncGenerator<InspectionEvent, void>,
-  terminal: Terminal,
-): Promise<DatasetReport | undefined> {
-  let toldAtMs = 0;
-  for await (const event of events) {
-    if (event.type === "done") {
-      terminal.status("");
-      return event.report;
-    }
-    if (event.type === "stopped") {
-      const left = event.total - event.done;
-      terminal.err(
-        `Stopped with ${countOf(left, "picture")} left. What was measured is kept; the same command goes on from here.`,
-      );
-      return undefined;
-    }
-    const now = performance.now();
-    // Redrawing for each of thousands of remembered pictures would take longer than looking them up.
-    if (event.phase !== "compare" && event.done < event.total && now - toldAtMs < 100) continue;
-    toldAtMs = now;
-    terminal.status(describeProgress(event, terminal.columns));
-  }
-  return undefined;
-}
-
-const BAR = 24;
-const verbs = { measure: "measured", faces: "looked through for faces", draw: "drawn for the trigger word" } as const;
-
-function describeProgress(event: Extract<InspectionEvent, { type: "progress" }>, columns: number): string {
-  if (event.phase === "compare") return `Comparing ${countOf(event.total, "picture")} with each other`.slice(0, columns - 1);
-  const full = Math.round((BAR * event.done) / Math.max(1, event.total));
-  const known = event.remembered > 0 ? `, ${event.remembered} known from before` : "";
-  const what = `${event.done} of ${event.total} pictures ${verbs[event.phase]}${known}`;
-  return `${"━".repeat(full)}${"─".repeat(BAR - full)}  ${what}`.slice(0, columns - 1);
-}
 
 async function writePage(path: string, report: DatasetReport, terminal: Terminal, isQuiet: boolean): Promise<void> {
   const page = await renderReportPage(report);

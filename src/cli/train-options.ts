@@ -1,5 +1,13 @@
 /** The options of gesso train, and what they tell the planner; which values can be had is the planner's to say. */
-import { type EngineRequest, engineNames, loraTypes, precisions, targetSets, type UserChoices } from "../index.ts";
+import {
+  basePrecisions,
+  type EngineRequest,
+  engineNames,
+  loraTypes,
+  precisions,
+  targetSets,
+  type UserChoices,
+} from "../index.ts";
 import { baseOptions } from "./base-options.ts";
 import { type OptionTable, type OptionValues, optionalOneOf } from "./command.ts";
 
@@ -125,20 +133,70 @@ export const engineOptions = {
   },
 } as const satisfies OptionTable;
 
+/** What only training has. */
+const trainingEngine = {
+  "base-precision": {
+    kind: "text",
+    value: "KIND",
+    about:
+      "Keep the UNet's frozen weights in int8 or nf4: a half or a quarter of the memory that bfloat16 takes, at some loss (torch engine).",
+    default: "as precision",
+    choices: basePrecisions,
+  },
+  gpus: {
+    kind: "integer",
+    value: "N",
+    about: "GPUs that share each step, every one with a batch of its own (torch engine).",
+    default: "1",
+    min: 1,
+  },
+  torchrun: {
+    kind: "text",
+    value: "ARGS",
+    about: 'Arguments for torchrun, to share steps with other machines: "--nnodes 2 --node-rank 0 ..." (docs/engines.md).',
+  },
+} as const satisfies OptionTable;
+
+const recompute = {
+  kind: "switch",
+  about: "Compute activations again instead of keeping them (gradient checkpointing): far less memory, a third more work.",
+} as const satisfies OptionTable[string];
+
 const running = {
   ...engineOptions,
-  recompute: {
-    kind: "switch",
-    about: "Compute activations again instead of keeping them (gradient checkpointing): far less memory, a third more work.",
-  },
+  ...trainingEngine,
+  recompute,
   resume: { kind: "text", value: "DIR", about: "Go on with the stopped run in this folder, exactly where it stood." },
+  yes: { kind: "switch", about: "Do not ask, and begin in spite of errors." },
+  strict: { kind: "switch", about: "Do not begin when there are warnings." },
+  "no-preflight": { kind: "switch", about: "Begin without having tried a step, a preview and a checkpoint." },
   json: { kind: "switch", about: "Print events as JSON, one a line, and nothing else." },
 } as const satisfies OptionTable;
 
-export const trainOptions = { ...what, ...howBase, ...howLong, ...adapter, ...advanced, ...running } as const;
+const prices = {
+  kind: "text",
+  value: "FILE",
+  about: "Table of GPU prices of your own, as JSON.",
+  default: "the one that comes with Gesso",
+} as const satisfies OptionTable[string];
+
+export const trainOptions = { ...what, ...howBase, ...howLong, ...adapter, ...advanced, ...running, prices } as const;
+
+/** The same settings; nothing is run. */
+export const planOptions = {
+  ...what,
+  ...howBase,
+  ...howLong,
+  ...adapter,
+  ...advanced,
+  ...engineOptions,
+  recompute,
+  prices,
+  json: { kind: "switch", about: "Print plan, forecast and costs as JSON." },
+} as const;
 
 /** Help's headings, by the option that each stands above. */
-export const trainHeadings: Readonly<Partial<Record<keyof typeof trainOptions, string>>> = {
+export const trainHeadings: Readonly<Partial<Record<keyof typeof trainOptions & keyof typeof planOptions, string>>> = {
   base: "What to learn",
   vae: "How to read the base model",
   steps: "How long, and how often to look",
@@ -178,6 +236,12 @@ export function readSettings(options: TrainOptions): Partial<UserChoices> {
     maxCaptionTokens: options["max-caption-tokens"],
     clipSkip: options["clip-skip"],
   };
+}
+
+/** The engine that was asked for, for training. */
+export function readTrainingEngine(options: TrainOptions): EngineRequest {
+  const basePrecision = optionalOneOf(options["base-precision"], basePrecisions);
+  return { ...readEngine(options), basePrecision, gpus: options.gpus, torchrun: options.torchrun };
 }
 
 /** The engine that was asked for. */

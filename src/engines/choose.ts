@@ -1,7 +1,8 @@
 /** Which engine to use on this machine, and why. */
 import { UserError } from "../errors.ts";
-import type { FloatDType } from "../graph/graph.ts";
-import type { Engine } from "./engine.ts";
+import type { FloatDType, QuantisedDType, WeightDType } from "../graph/graph.ts";
+import { availableMemoryBytes } from "./available-memory.ts";
+import type { DeviceProfile, Engine, EngineFacts } from "./engine.ts";
 import { createOrtEngine } from "./ort/engine.ts";
 import { createTorchEngine } from "./torch/engine.ts";
 import { listPythons } from "./torch/find-python.ts";
@@ -9,6 +10,8 @@ import type { DeviceInfo } from "./torch/messages.ts";
 
 export const engineNames = ["auto", "ort", "torch"] as const;
 export const precisions: readonly FloatDType[] = ["float32", "bfloat16", "float16"];
+/** What the UNet's frozen weights can be kept in where it is not the precision that they are computed with. */
+export const basePrecisions: readonly QuantisedDType[] = ["int8", "nf4"];
 
 /** What the user asked for; the rest is found. */
 export interface EngineRequest {
@@ -18,6 +21,11 @@ export interface EngineRequest {
   /** "cpu", "cuda", "cuda:1", "mps". */
   readonly device?: string | undefined;
   readonly precision?: FloatDType | undefined;
+  readonly basePrecision?: QuantisedDType | undefined;
+  /** Workers, each on a GPU of its own. */
+  readonly gpus?: number | undefined;
+  /** Arguments for torchrun, which then starts the workers, on other machines too. */
+  readonly torchrun?: string | undefined;
 }
 
 /** An engine and how it is to be started: plain values, so that a plan can hold them. */
@@ -30,6 +38,10 @@ export interface EngineChoice {
   readonly precisionReason: string;
   /** Interpreter of the torch engine; null for the others. */
   readonly python: string | null;
+  readonly gpus: number;
+  readonly gpusReason: string;
+  readonly basePrecision: WeightDType;
+  readonly basePrecisionReason: string;
 }
 
 const asked = "you chose it";
@@ -39,17 +51,19 @@ const asked = "you chose it";
  * `gesso setup torch`) is only looked for when the torch engine was asked for. Looking for one takes the seconds that loading PyTorch does.
  *
  * @param env where active environments are looked up; `process.env`, for one
+ * @param open finds out what PyTorch an interpreter has; throws UserError where it cannot be used
  * @throws UserError when what was asked for cannot be had
  * @example const choice = await chooseEngine({ engine: "auto" }, process.env);
  */
 export async function chooseEngine(
   request: EngineRequest,
   env: Readonly<Record<string, string | undefined>>,
+  open: OpenTorch = openTorch,
 ): Promise<EngineChoice> {
   const { engine = "auto", python } = request;
   if (engine === "ort") return chooseOrt(request, asked);
   const pythons = python === undefined ? listPythons(env, { onSearchPath: engine === "torch" }) : [python];
-  const { found, problem } = await findTorch(pythons, request.device ?? "auto");
+  const { found, problem } = await findTorch(pythons, request.device ?? "auto", open);
   if (found && (engine === "torch" || found.info.device !== "cpu" || request.device !== undefined)) {
     return chooseTorch(request, found);
   }
@@ -68,9 +82,40 @@ export function createChosenEngine({
   device,
   precision,
   python,
-}: Pick<EngineChoice, "engine" | "device" | "precision" | "python">): Promise<Engine> {
+  gpus,
+  torchrun,
+}: StartedChoice): Promise<Engine & { measureProfile(): Promise<DeviceProfile> }> {
   if (engine === "ort") return createOrtEngine();
-  return createTorchEngine({ python: python ?? "python3", device, precision });
+  return createTorchEngine({ python: python ?? "python3", device, precision, workers: gpus, torchrun });
+}
+
+type StartedChoice = Pick<EngineChoice, "engine" | "device" | "precision" | "python" | "gpus"> &
+  Pick<EngineRequest, "torchrun">;
+
+/** What a forecast has to know of a device. */
+export interface MeasuredDevice {
+  /** With measured rates. */
+  readonly profile: DeviceProfile;
+  /** Memory that a run could take now. */
+  readonly freeBytes: number;
+  readonly facts: EngineFacts;
+}
+
+/** Starts the engine, measures its rates and what is free, and ends it: a second on a processor, a few where PyTorch has to be loaded. */
+export async function measureDevice(choice: StartedChoice): Promise<MeasuredDevice> {
+  const engine = await createChosenEngine(choice);
+  try {
+    const { freeBytes } = await engine.memory();
+    const profile = await engine.measureProfile();
+    const { composites, precision, overhead } = engine;
+    return {
+      profile,
+      freeBytes: Math.min(profile.memoryBytes, freeBytes ?? availableMemoryBytes()),
+      facts: { composites, precision, overhead },
+    };
+  } finally {
+    await engine.dispose();
+  }
 }
 
 interface FoundTorch {
@@ -78,19 +123,28 @@ interface FoundTorch {
   readonly info: DeviceInfo;
 }
 
+export type OpenTorch = (python: string, device: string) => Promise<DeviceInfo>;
+
+/** Starts a worker and ends it. */
+async function openTorch(python: string, device: string): Promise<DeviceInfo> {
+  const engine = await createTorchEngine({ python, device });
+  await engine.dispose();
+  return engine.device;
+}
+
 /** The first that has a GPU, else the first that works, else what is wrong with the first. */
 async function findTorch(
   pythons: readonly string[],
   device: string,
+  open: OpenTorch,
 ): Promise<{ readonly found: FoundTorch | undefined; readonly problem: UserError | undefined }> {
   let found: FoundTorch | undefined;
   let problem: UserError | undefined;
   for (const python of pythons) {
     try {
-      const engine = await createTorchEngine({ python, device });
-      await engine.dispose();
-      found ??= { python, info: engine.device };
-      if (engine.device.device !== "cpu") return { found: { python, info: engine.device }, problem: undefined };
+      const info = await open(python, device);
+      found ??= { python, info };
+      if (info.device !== "cpu") return { found: { python, info }, problem: undefined };
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
       problem ??= error;
@@ -99,22 +153,52 @@ async function findTorch(
   return { found, problem: found ? undefined : problem };
 }
 
-function chooseTorch({ engine, device, precision }: EngineRequest, { python, info }: FoundTorch): EngineChoice {
+function chooseTorch(request: EngineRequest, { python, info }: FoundTorch): EngineChoice {
+  const { engine, device, basePrecision, gpus = 1 } = request;
   const name = info.name ?? "the processor";
   const why = engine === "torch" || device !== undefined ? `${asked}: ` : "";
   const usual = usualPrecision(info);
+  const precision = request.precision ?? usual.precision;
+  if (gpus > 1) checkGpus(request, info);
   return {
     engine: "torch",
-    reason: `${why}PyTorch ${info.torch} on ${name}`,
-    device: info.device,
-    precision: precision ?? usual.precision,
-    precisionReason: precision === undefined ? usual.reason : asked,
+    reason: `${why}PyTorch ${info.torch} on ${gpus === 1 ? "" : `${gpus} x `}${name}`,
+    // Each worker takes the GPU of its number.
+    device: gpus === 1 ? info.device : info.device.replace(/:.*/, ""),
+    precision,
+    precisionReason: request.precision === undefined ? usual.reason : asked,
     python,
+    gpus,
+    gpusReason: gpus === 1 ? "one worker" : `${asked}: each step is shared by so many workers`,
+    basePrecision: basePrecision ?? precision,
+    basePrecisionReason: basePrecision === undefined ? "the precision that it is computed with" : asked,
   };
 }
 
-/** @throws UserError for a precision that the CPU engine does not have */
-function chooseOrt({ precision, device }: EngineRequest, reason: string): EngineChoice {
+/** @throws UserError for several workers where there is no place for them */
+function checkGpus({ gpus = 1, device, torchrun }: EngineRequest, info: DeviceInfo): void {
+  if (device?.includes(":") === true || info.device === "mps") {
+    throw new UserError(`${gpus} workers cannot share ${device ?? info.device}.`, {
+      fix: "Leave --gpus out, or give --device cuda: each worker then takes a GPU of its own.",
+      exitCode: 2,
+    });
+  }
+  if (torchrun !== undefined || info.device === "cpu" || info.deviceCount >= gpus) return;
+  throw new UserError(`--gpus ${gpus} asks for more GPUs than PyTorch finds here: ${info.deviceCount}.`, {
+    fix: `Give --gpus ${info.deviceCount}, or --torchrun for several machines (docs/engines.md).`,
+    exitCode: 2,
+  });
+}
+
+/** @throws UserError for what the CPU engine does not have */
+function chooseOrt({ precision, device, basePrecision, gpus = 1 }: EngineRequest, reason: string): EngineChoice {
+  const useTorch = (what: string, option: string): UserError =>
+    new UserError(`The CPU engine ${what}; the torch engine does.`, {
+      fix: `Leave --${option} out, or use --engine torch with --python.`,
+      exitCode: 2,
+    });
+  if (basePrecision !== undefined) throw useTorch(`does not keep weights in ${basePrecision}`, "base-precision");
+  if (gpus > 1) throw useTorch(`has one worker, not ${gpus}`, "gpus");
   if (precision !== undefined && precision !== "float32") {
     throw new UserError(`The CPU engine computes in float32, not in ${precision}.`, {
       fix: "Leave --precision out, or use --engine torch.",
@@ -127,7 +211,11 @@ function chooseOrt({ precision, device }: EngineRequest, reason: string): Engine
       exitCode: 2,
     });
   }
-  return { engine: "ort", reason, device: "cpu", precision: "float32", precisionReason: "what it computes in", python: null };
+  return {
+    ...{ engine: "ort", reason, device: "cpu", python: null, gpus: 1, gpusReason: "one worker" },
+    ...{ precision: "float32", precisionReason: "what it computes in" },
+    ...{ basePrecision: "float32", basePrecisionReason: "what it computes in" },
+  };
 }
 
 function usualPrecision({ device, dtypes }: DeviceInfo): { readonly precision: FloatDType; readonly reason: string } {
@@ -140,6 +228,6 @@ function usualPrecision({ device, dtypes }: DeviceInfo): { readonly precision: F
 
 function noPython(): UserError {
   return new UserError("No Python with PyTorch was found for the torch engine.", {
-    fix: "Give one with --python, such as --python .venv/bin/python, or leave --engine out to use the CPU.",
+    fix: "Have Gesso install one (gesso setup torch), give one with --python, or leave --engine out to use the CPU.",
   });
 }

@@ -4,6 +4,7 @@
  */
 import type { Composite } from "../graph/decompose.ts";
 import type { DType, FloatDType, Graph, Shape } from "../graph/graph.ts";
+import type { MemoryOptions } from "../graph/memory.ts";
 
 export type TensorData = Float32Array | Int32Array;
 
@@ -51,6 +52,8 @@ export interface EngineMemory {
   /** Resident memory of the process or device now, and the most it has been. */
   readonly residentBytes: number;
   readonly peakBytes: number;
+  /** Memory of the device that this engine or any other program could still take; absent where the machine's own memory is meant. */
+  readonly freeBytes?: number;
 }
 
 /** A compiled graph. */
@@ -58,8 +61,13 @@ export interface Executable {
   /**
    * Runs the graph once: feeds in, updates written to their buffers, fetches out. `feeds` must hold exactly the graph's feeds.
    * A feed's array may be moved to the engine's thread; do not use it afterwards.
+   *
+   * @param others for an executable of all workers: the feeds of the second one and of those after it. What is fetched is the first one's.
    */
-  run(feeds: Readonly<Record<string, TensorData>>): Promise<Record<string, TensorData>>;
+  run(
+    feeds: Readonly<Record<string, TensorData>>,
+    others?: readonly Readonly<Record<string, TensorData>>[],
+  ): Promise<Record<string, TensorData>>;
   dispose(): Promise<void>;
 }
 
@@ -71,7 +79,24 @@ export interface CompileOptions {
    * again and again, not for each of many.
    */
   readonly keepsMemory?: boolean;
+  /** All workers run it at once, each on feeds of its own; only the first worker runs the others. */
+  readonly isShared?: boolean;
 }
+
+/** What an engine takes besides the tensors of the graphs that it runs, and how it holds those. */
+export interface EngineOverhead {
+  /** How it holds a graph's tensors, for `countMemory`. */
+  readonly memory: MemoryOptions;
+  /** Bytes taken before anything is allocated: the runtime and its libraries, where the memory is that of `DeviceProfile.memoryBytes`. */
+  readonly startBytes: number;
+  /** Bytes that a compiled graph takes beside its tensors. */
+  compiledBytes(graph: Graph): number;
+  /** Whether a graph that is compiled with `keepsMemory` holds its activations between runs. */
+  readonly keepsActivations: boolean;
+}
+
+/** What can be told of an engine without starting it: all that a forecast has to know. */
+export type EngineFacts = Pick<Engine, "composites" | "precision" | "overhead">;
 
 export interface Engine {
   readonly profile: DeviceProfile;
@@ -79,6 +104,9 @@ export interface Engine {
   readonly precision: FloatDType;
   /** The composites it runs whole: what `optimise` (graph/passes.ts) is to keep before a graph is compiled. */
   readonly composites: ReadonlySet<Composite>;
+  /** How many workers run what is shared, joined by `AllReduceMean`; 1 where absent. Each has every buffer. */
+  readonly workers?: number;
+  readonly overhead: EngineOverhead;
   /** Makes a named buffer; refuses a name that exists. */
   allocate(buffer: BufferSpec, source: TensorSource): Promise<void>;
   /** Replaces a buffer's contents. */

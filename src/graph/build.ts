@@ -3,7 +3,7 @@
  *
  * @example const loss = mean(square(sub(prediction, target)));
  */
-import { type DType, type Graph, type Shape, type Value, shapesEqual } from "./graph.ts";
+import { type DType, type FloatDType, type Graph, type Shape, type Value, shapesEqual } from "./graph.ts";
 import { broadcastShapes } from "./infer.ts";
 import type { Padding } from "./ops.ts";
 
@@ -216,6 +216,16 @@ export function attentionGrad(
   mask?: Value,
 ): readonly [dq: Value, dk: Value, dv: Value] {
   return q.graph.emit("AttentionGrad", mask ? [ct, q, k, v, mask] : [ct, q, k, v], { scale });
+}
+
+/** The numbers of a quantised buffer, in `dtype`. */
+export function dequantise(x: Value, dtype: FloatDType): Value {
+  return x.graph.emit("Dequantise", [x], { dtype })[0];
+}
+
+/** The mean of each over all workers, in one exchange. */
+export function allReduceMean(values: readonly [Value, ...Value[]]): readonly [Value, ...Value[]] {
+  return values[0].graph.emit("AllReduceMean", values, {});
 }
 
 /** Sums a broadcast value back to `shape`: the adjoint of broadcasting. */

@@ -42,7 +42,7 @@ export function countCost(graph: Graph): GraphCost {
 }
 
 /** The cost of one node. */
-function costOf(node: Node): NodeCost {
+export function costOf(node: Node): NodeCost {
   const rule = costRules[node.op] as (inputs: readonly Value[], attrs: unknown, outputs: readonly Value[]) => OpCost;
   const inputs = inputsOf(node);
   const { flops = 0, matmulFlops = 0, bytesRead, bytesWritten } = rule(inputs, node.attrs, node.outputs);
@@ -180,6 +180,10 @@ const costRules: { readonly [K in OpName]: CostRule<K> } = {
   Attention: ([q, k, , mask]) => attentionCost(q, k, mask, 2, 5),
   // The scores once more, then dP, dQ, dK and dV; softmax and its gradient.
   AttentionGrad: ([, q, k, , mask]) => attentionCost(q, k, mask, 5, 8),
+
+  Dequantise: perOutput(1),
+  // What the network carries is not counted; the sum is.
+  AllReduceMean: (inputs) => ({ flops: inputs.reduce((sum, { shape }) => sum + sizeOf(shape), 0) }),
 
   AdamW: perOutput(15),
 };

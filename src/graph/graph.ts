@@ -5,7 +5,12 @@ import { inferRules } from "./infer.ts";
 import type { OpName, Ops } from "./ops.ts";
 
 export type FloatDType = "float32" | "float16" | "bfloat16";
-export type DType = FloatDType | "int32";
+/** Forms that frozen weights are kept in: int8 has a float32 scale for each row, nf4 one for each 64 numbers. */
+export type QuantisedDType = "int8" | "nf4";
+/** What weights are kept in. */
+export type WeightDType = FloatDType | QuantisedDType;
+/** Of quantised values `Dequantise` alone can make use. */
+export type DType = WeightDType | "int32";
 export type Shape = readonly number[];
 
 /** Shape and dtype of a value. */
@@ -167,14 +172,32 @@ export function sizeOf(shape: Shape): number {
   return shape.reduce((product, size) => product * size, 1);
 }
 
-const bytesPerElement: Readonly<Record<DType, number>> = { float32: 4, float16: 2, bfloat16: 2, int32: 4 };
+/** Numbers that share a scale in nf4 (Dettmers et al. 2023). */
+export const nf4Block = 64;
+const scaleBytes = 4;
+const bytesPerElement: Readonly<Record<Exclude<DType, QuantisedDType>, number>> = {
+  float32: 4,
+  float16: 2,
+  bfloat16: 2,
+  int32: 4,
+};
 
-/** Bytes a value of this type takes. */
+/** Bytes a value of this type takes, scales included. */
 export function byteSizeOf({ shape, dtype }: TensorType): number {
-  return sizeOf(shape) * bytesPerElement[dtype];
+  const count = sizeOf(shape);
+  if (dtype === "int8") return count + scaleBytes * (shape[0] ?? 1);
+  if (dtype === "nf4") return Math.ceil(count / nf4Block) * (nf4Block / 2 + scaleBytes);
+  return count * bytesPerElement[dtype];
 }
 
-const shortNames: Readonly<Record<DType, string>> = { float32: "f32", float16: "f16", bfloat16: "bf16", int32: "i32" };
+export function isQuantised(dtype: DType): dtype is QuantisedDType {
+  return dtype === "int8" || dtype === "nf4";
+}
+
+const shortNames: Readonly<Record<DType, string>> = {
+  ...{ float32: "f32", float16: "f16", bfloat16: "bf16", int32: "i32" },
+  ...{ int8: "i8", nf4: "nf4" },
+};
 
 /** "f32[2, 77, 320]" */
 export function formatType({ shape, dtype }: TensorType): string {

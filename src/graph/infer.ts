@@ -2,7 +2,7 @@
  * Shape and dtype inference: one rule per operator. A rule throws when the inputs do not fit; the message says what was
  * needed, and the graph adds the operator, the shapes and the place.
  */
-import { formatType, shapesEqual, sizeOf, type Shape, type TensorType, type Value } from "./graph.ts";
+import { formatType, isQuantised, shapesEqual, sizeOf, type Shape, type TensorType, type Value } from "./graph.ts";
 import type { OpName, Ops } from "./ops.ts";
 
 type ConvAttrs = Ops["Conv2d"]["attrs"];
@@ -291,6 +291,15 @@ export const inferRules: { readonly [K in OpName]: InferRule<K> } = {
     needAttention(q, k, v, mask);
     need(shapesEqual(ct.shape, q.shape), "cotangent does not fit");
     return [...like(q), ...like(k), ...like(v)];
+  },
+
+  Dequantise: ([x], { dtype }) => {
+    need(isQuantised(x.dtype), "int8 or nf4 needed");
+    return [{ shape: x.shape, dtype }];
+  },
+  AllReduceMean: (inputs) => {
+    for (const { dtype } of inputs) need(dtype === "float32", "means over workers are float32");
+    return inputs.flatMap((input) => like(input));
   },
 
   AdamW: ([weight, m, v, grad, ...scalars]) => {

@@ -3,7 +3,7 @@
  * (infer, cost, vjp, decompose, one lowering per engine) is complete by type over its keys, so a new operator makes the
  * compiler list what is missing. Names and meanings are ONNX's where the operator is ONNX's.
  */
-import type { DType, Shape, Value } from "./graph.ts";
+import type { DType, FloatDType, Shape, Value } from "./graph.ts";
 
 type NoAttrs = Record<never, never>;
 interface Unary {
@@ -125,6 +125,10 @@ export interface Ops {
   /** Every pixel of [B, C, H, W] becomes scale x scale pixels. */
   UpsampleNearest: { inputs: readonly [x: Value]; attrs: { readonly scale: number }; outputs: readonly [y: Value] };
 
+  // Weights.
+  /** The numbers that a quantised buffer stands for. */
+  Dequantise: { inputs: readonly [x: Value]; attrs: { readonly dtype: FloatDType }; outputs: readonly [y: Value] };
+
   // Look-up.
   /** Rows of table [R, ..] by int32 indices [..] -> [...indices.shape, ...table.shape[1:]]. */
   Gather: { inputs: readonly [table: Value, indices: Value]; attrs: NoAttrs; outputs: readonly [y: Value] };
@@ -183,6 +187,13 @@ export interface Ops {
     attrs: { readonly scale: number };
     outputs: readonly [dq: Value, dk: Value, dv: Value];
   };
+
+  // Several workers.
+  /**
+   * Each input's mean over all workers that run the graph at the same time on other feeds (data parallel training); itself where there is
+   * one worker. All inputs go in one exchange.
+   */
+  AllReduceMean: { inputs: readonly [Value, ...Value[]]; attrs: NoAttrs; outputs: readonly [Value, ...Value[]] };
 
   // Optimizer.
   /**

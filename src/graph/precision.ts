@@ -2,8 +2,17 @@
  * Lowers a finished float32 graph to a narrower precision, by a rule for every operator, so that an engine computes what the graph says
  * and nothing else. Feeds, fetches, trained buffers and everything in the update stay float32; base weights may be stored narrow.
  */
-import { cast, constant } from "./build.ts";
-import type { DType, FloatDType, Graph, Node, Value } from "./graph.ts";
+import { cast, constant, dequantise } from "./build.ts";
+import {
+  type DType,
+  type FloatDType,
+  type Graph,
+  isQuantised,
+  type Node,
+  type Shape,
+  type Value,
+  type WeightDType,
+} from "./graph.ts";
 import type { OpName } from "./ops.ts";
 import { copyNode, rewrite } from "./rewrite.ts";
 
@@ -11,7 +20,7 @@ export interface PrecisionOptions {
   /** Of matrix products, convolutions, attention, and what lies between them. */
   readonly compute: FloatDType;
   /** What a buffer is stored in, by its name. */
-  readonly storage: (name: string) => FloatDType;
+  readonly storage: (name: string, shape: Shape) => WeightDType;
 }
 
 /**
@@ -81,6 +90,8 @@ const rules: { readonly [K in OpName]: PrecisionRule } = {
   Attention: "compute",
   AttentionGrad: "compute",
 
+  Dequantise: "own",
+  AllReduceMean: "float32",
   AdamW: "float32",
 };
 
@@ -97,16 +108,26 @@ export function lowerPrecision(graph: Graph, { compute, storage }: PrecisionOpti
   const { graph: out, valueOf } = rewrite(graph, (node, inputs, into) => {
     if (node.op === "Input") {
       const { kind, name, shape, dtype } = node.attrs;
-      return kind === "buffer" && dtype === "float32" ? [into.buffer(name, shape, storage(name))] : undefined;
+      return kind === "buffer" && dtype === "float32" ? [into.buffer(name, shape, storage(name, shape))] : undefined;
     }
     if (rules[node.op] === "own") return undefined;
     const dtype = chooseDtype(node, inputs, compute);
-    const typed = inputs.map((input) => (input.dtype === "int32" ? input : casts.cast(input, dtype)));
+    const typed = inputs.map((input) => {
+      if (isQuantised(input.dtype)) return dequantiseFor(node, input, dtype);
+      return input.dtype === "int32" ? input : casts.cast(input, dtype);
+    });
     return copyNode(node, typed, into);
   });
   for (const [name, old] of graph.fetches) out.fetches.set(name, restore(casts, valueOf(old), old.dtype));
-  for (const [name, old] of graph.updates) out.updates.set(name, restore(casts, valueOf(old), storageOf(old, storage(name))));
+  for (const [name, old] of graph.updates)
+    out.updates.set(name, restore(casts, valueOf(old), storageOf(old, storage(name, old.shape))));
   return out;
+}
+
+/** Once for the forward and once for the backward, so that the wide numbers are not kept from the one to the other. */
+function dequantiseFor(node: Node, weight: Value, dtype: FloatDType): Value {
+  const isLater = node.phase === "backward";
+  return weight.graph.marked({ recompute: isLater }, () => dequantise(weight, dtype));
 }
 
 function chooseDtype({ op, phase }: Node, inputs: readonly Value[], compute: FloatDType): FloatDType {
@@ -118,13 +139,15 @@ function chooseDtype({ op, phase }: Node, inputs: readonly Value[], compute: Flo
   return bound.length > 0 && bound.every((input) => input.dtype === compute) ? compute : "float32";
 }
 
-function storageOf({ dtype }: Value, stored: FloatDType): DType {
-  return dtype === "int32" ? dtype : stored;
+function storageOf({ dtype, node }: Value, stored: WeightDType): DType {
+  if (dtype === "int32") return dtype;
+  if (isQuantised(stored)) throw new Error(`precision: ${node.scope}: a buffer that is trained cannot be kept in ${stored}`);
+  return stored;
 }
 
 /** In the marks of what made it. */
 function restore(casts: Casts, value: Value, dtype: DType): Value {
-  if (value.dtype === dtype || dtype === "int32") return value;
+  if (value.dtype === dtype || dtype === "int32" || isQuantised(dtype)) return value;
   return value.graph.marked({ ...value.node, recompute: false }, () => casts.cast(value, dtype));
 }
 

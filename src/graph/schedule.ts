@@ -8,6 +8,10 @@ export interface LivenessOptions {
   readonly aliasing?: ReadonlySet<OpName>;
   /** Operators that may write their first output over an input of the same size that nothing reads later. Default: none. */
   readonly inPlace?: ReadonlySet<OpName>;
+  /** Bytes that a node takes while it runs, beside its inputs and outputs. Default: none. */
+  readonly scratch?: (node: Node) => number;
+  /** Values that are written to memory which is there anyway; a view among them is copied there. Default: none. */
+  readonly elsewhere?: ReadonlySet<Value>;
 }
 
 export interface Liveness {
@@ -52,10 +56,14 @@ class StorageTable {
   readonly #reads = new Map<Value, number>();
   readonly #aliasing: ReadonlySet<OpName>;
   readonly #inPlace: ReadonlySet<OpName>;
+  readonly #scratch: (node: Node) => number;
+  readonly #elsewhere: ReadonlySet<Value>;
 
-  constructor(graph: Graph, order: readonly Node[], { aliasing = defaultAliasing, inPlace = new Set() }: LivenessOptions) {
-    this.#aliasing = aliasing;
-    this.#inPlace = inPlace;
+  constructor(graph: Graph, order: readonly Node[], options: LivenessOptions) {
+    this.#aliasing = options.aliasing ?? defaultAliasing;
+    this.#inPlace = options.inPlace ?? new Set();
+    this.#scratch = options.scratch ?? (() => 0);
+    this.#elsewhere = options.elsewhere ?? new Set();
     for (const node of order) {
       for (const input of distinctInputs(node)) this.#reads.set(input, (this.#reads.get(input) ?? 0) + 1);
     }
@@ -79,7 +87,7 @@ class StorageTable {
   }
 
   isView(node: Node): boolean {
-    return this.#aliasing.has(node.op);
+    return this.#aliasing.has(node.op) && !this.#elsewhere.has(node.outputs[0]);
   }
 
   /** Whether running a node now costs no memory: a view, or one that frees as much as it takes. */
@@ -112,16 +120,20 @@ class StorageTable {
     const [first] = node.outputs;
     const reused = this.#inPlace.has(node.op) ? dying.find((storage) => storage.bytes === byteSizeOf(first)) : undefined;
     for (const output of node.outputs) {
-      const bytes = byteSizeOf(output);
+      const bytes = this.#bytesOf(output);
       this.#storages.set(output, { bytes, readers: this.#reads.get(output) ?? 0 });
       if (!(output === first && reused)) this.#liveBytes += bytes;
     }
-    const during = this.#liveBytes;
+    const during = this.#liveBytes + this.#scratch(node);
     this.#consumeInputs(node);
     for (const storage of dying) if (storage !== reused) this.#liveBytes -= storage.bytes;
     // An output that nothing reads goes at once.
-    for (const output of node.outputs) if (!this.#reads.get(output)) this.#liveBytes -= byteSizeOf(output);
+    for (const output of node.outputs) if (!this.#reads.get(output)) this.#liveBytes -= this.#bytesOf(output);
     return during;
+  }
+
+  #bytesOf(value: Value): number {
+    return this.#elsewhere.has(value) ? 0 : byteSizeOf(value);
   }
 
   #consumeInputs(node: Node): void {

@@ -6,7 +6,7 @@ import { type AdapterModule, writeAdapter } from "../lora/file.ts";
 import { adapterBufferNames, adapterShapes } from "../lora/inject.ts";
 import { type AdapterMetadata, countTags } from "../lora/metadata.ts";
 import type { AdapterTarget } from "../lora/targets.ts";
-import type { TrainPlan, TrainSettings } from "../planner/plan.ts";
+import { picturesPerStep, type TrainPlan, type TrainSettings } from "../planner/plan.ts";
 import { trainedTextEncoders } from "../planner/targets.ts";
 import type { StateTensor } from "./checkpoint.ts";
 import type { RunPictures } from "./pictures.ts";
@@ -69,9 +69,9 @@ function describe({ plan, settings, base, run }: AdapterFacts, step: number, epo
       step,
       totalSteps: settings.steps,
       epoch,
-      totalEpochs: Math.ceil((settings.steps * settings.batch * settings.accumulation) / perEpoch),
+      totalEpochs: Math.ceil((settings.steps * picturesPerStep(settings)) / perEpoch),
       seed: settings.seed,
-      batchSize: settings.batch,
+      batchSize: settings.batch * settings.gpus,
       gradientAccumulationSteps: settings.accumulation,
       learningRate: settings.learningRate,
       textEncoderLearningRate: textEncoderRates(base, settings),

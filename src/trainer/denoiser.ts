@@ -89,8 +89,7 @@ export function buildStep(
   gradients: GradientOptions = {},
 ): Graph {
   const { graph, loss } = appendLoss(base, options);
-  graph.fetches.set("loss", loss);
-  appendStep(loss, groups, optimizer, gradients);
+  graph.fetches.set("loss", appendStep(loss, groups, optimizer, gradients));
   return graph;
 }
 
@@ -103,7 +102,6 @@ export function buildMicrostep(
   gradients: GradientOptions = {},
 ): Graph {
   const { graph, loss } = appendLoss(base, options);
-  graph.fetches.set("loss", loss);
-  appendAccumulation(loss, groups, 1 / count, gradients);
+  graph.fetches.set("loss", appendAccumulation(loss, groups, 1 / count, gradients));
   return graph;
 }

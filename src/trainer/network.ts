@@ -2,25 +2,18 @@
 import type { BaseModel, TextForm } from "../checkpoints/base.ts";
 import { uniform } from "../diffusion/philox.ts";
 import type { Engine, Executable, TensorData } from "../engines/engine.ts";
-import { type Graph, sizeOf } from "../graph/graph.ts";
+import { sizeOf } from "../graph/graph.ts";
 import { initialAdapter } from "../lora/init.ts";
-import { adapterBufferNames, type AdapterSpec, adapterShapes } from "../lora/inject.ts";
+import { adapterBufferNames, type AdapterSpec } from "../lora/inject.ts";
 import type { AdapterTarget } from "../lora/targets.ts";
 import type { TrainSettings } from "../planner/plan.ts";
-import { findTrainedTargets, trainedTextEncoders } from "../planner/targets.ts";
-import { buildLoss, buildMicrostep, buildStep, type DenoiserShape, type LossOptions } from "./denoiser.ts";
+import type { DenoiserShape } from "./denoiser.ts";
 import { requireFloats } from "./encode.ts";
 import { createEngineState, type EngineState } from "./engine-state.ts";
 import { createExecutables } from "./executables.ts";
 import { rateFactor } from "./learning-rate.ts";
-import {
-  buildApplyStep,
-  float16LossScale,
-  type GradientOptions,
-  type OptimizerSettings,
-  type Parameter,
-  type ParameterGroup,
-} from "./optimize.ts";
+import type { ParameterGroup } from "./optimize.ts";
+import { createRunGraphs, type LatentSize, type RunGraphs } from "./run-graphs.ts";
 import type { WeightStore } from "./weights.ts";
 
 /** An adapter's two matrices before a run. */
@@ -29,7 +22,7 @@ export interface AdapterWeights {
   readonly up: Float32Array;
 }
 
-type LatentSize = Omit<DenoiserShape, "batch">;
+type Feeds = Record<string, TensorData>;
 
 interface StepResult {
   readonly loss: number;
@@ -44,10 +37,10 @@ export interface Network extends EngineState {
   /** Whether steps on latents of this size are ready to run. */
   isCompiled(size: LatentSize): boolean;
   compile(size: LatentSize): Promise<void>;
-  /** One optimizer step over the microsteps' feeds. `step` is 1 for the first. */
-  step(step: number, shape: LatentSize, microsteps: readonly Record<string, TensorData>[]): Promise<StepResult>;
+  /** One optimizer step over the microsteps' feeds, those that workers take at the same time one behind the other. `step` is 1 for the first. */
+  step(step: number, shape: LatentSize, microsteps: readonly Feeds[]): Promise<StepResult>;
   /** Unweighted loss of each picture of a batch. */
-  losses(shape: DenoiserShape, feeds: Record<string, TensorData>): Promise<Float32Array>;
+  losses(shape: DenoiserShape, feeds: Feeds): Promise<Float32Array>;
   dispose(): Promise<void>;
 }
 
@@ -65,13 +58,15 @@ interface NetworkOptions {
 }
 
 export function createNetwork(options: NetworkOptions): Network {
-  const { base, engine, settings, initial } = options;
-  const targets = findTrainedTargets(base, settings);
-  const adapters = targets.map(({ path }) => ({ path, rank: settings.rank, alpha: settings.alpha }));
-  const groups = groupParameters(targets, settings.rank);
+  const { base, engine, settings, form, masked, initial } = options;
+  const graphs = createRunGraphs({ base, settings, form, masked, precision: engine.precision });
+  const { targets, adapters, groups } = graphs;
   const parameters = groups.flatMap((group) => group.parameters);
   const isAccumulating = settings.accumulation > 1;
-  const steps = createSteps(options, adapters, groups);
+  const workers = engine.workers ?? 1;
+  if (workers !== settings.gpus)
+    throw new Error(`network: the plan is for ${settings.gpus} workers, the engine has ${workers}`);
+  const steps = createSteps(options, graphs);
   const fresh = freshWeights(targets, settings, initial);
   return {
     adapters,
@@ -85,14 +80,19 @@ export function createNetwork(options: NetworkOptions): Network {
     },
     async step(step, size, microsteps) {
       const run = await steps.step(size);
-      const rates = rateFeeds(groups, settings, step);
+      const rates = (): Feeds => rateFeeds(groups, settings, step);
       if (!isAccumulating) {
-        const result = await run.run({ ...microsteps[0], ...rates });
+        const [first = {}, ...others] = microsteps.map((feeds) => ({ ...feeds, ...rates() }));
+        const result = await run.run(first, others);
         return { loss: scalarOf(result, "loss"), gradNorm: scalarOf(result, "gradNorm") };
       }
       let loss = 0;
-      for (const feeds of microsteps) loss += scalarOf(await run.run(feeds), "loss") / settings.accumulation;
-      return { loss, gradNorm: scalarOf(await (await steps.apply()).run(rates), "gradNorm") };
+      for (let at = 0; at < microsteps.length; at += workers) {
+        const [first = {}, ...others] = microsteps.slice(at, at + workers);
+        loss += scalarOf(await run.run(first, others), "loss") / settings.accumulation;
+      }
+      const others = Array.from({ length: workers - 1 }, rates);
+      return { loss, gradNorm: scalarOf(await (await steps.apply()).run(rates(), others), "gradNorm") };
     },
     async losses(shape, feeds) {
       const run = await steps.losses(shape);
@@ -103,53 +103,20 @@ export function createNetwork(options: NetworkOptions): Network {
 }
 
 /** The compiled graphs of a run, each for its size of latents. */
-function createSteps(
-  { base, engine, weights, settings, form, masked, oneSize }: NetworkOptions,
-  adapters: readonly AdapterSpec[],
-  groups: readonly ParameterGroup[],
-) {
-  const { batch, accumulation } = settings;
-  const optimizer = optimizerSettings(settings);
+function createSteps({ weights, settings, oneSize }: NetworkOptions, graphs: RunGraphs) {
+  const { batch, recompute } = settings;
   const executables = createExecutables(weights);
-  const gradients: GradientOptions = engine.precision === "float16" ? { lossScale: float16LossScale } : {};
-  const text = trainedTextEncoders(base, settings).length > 0 ? "tokens" : "embeddings";
-  const lossOptions = (shape: DenoiserShape): LossOptions => ({ shape, adapters, masked, text, form });
-  const buildOne = (own: LossOptions): Graph =>
-    accumulation === 1
-      ? buildStep(base, own, groups, optimizer, gradients)
-      : buildMicrostep(base, own, groups, accumulation, gradients);
+  const isShared = settings.gpus > 1;
   const nameOf = ({ height, width }: LatentSize): string => `step ${width}x${height} x${batch}`;
   return {
     isCompiled: (size: LatentSize): boolean => executables.has(nameOf(size)),
-    /** A whole step, or one of the microsteps that are summed. */
     step: (size: LatentSize): Promise<Executable> =>
-      executables.get(nameOf(size), () => buildOne(lossOptions({ batch, ...size })), {
-        keepsMemory: oneSize,
-        recompute: settings.recompute,
-      }),
-    apply: (): Promise<Executable> => executables.get("apply", () => buildApplyStep(groups, optimizer)),
+      executables.get(nameOf(size), () => graphs.step(size), { keepsMemory: oneSize, recompute, isShared }),
+    apply: (): Promise<Executable> => executables.get("apply", () => graphs.apply(), { isShared }),
     losses: (shape: DenoiserShape): Promise<Executable> =>
-      executables.get(`loss ${shape.width}x${shape.height} x${shape.batch}`, () => buildLoss(base, lossOptions(shape))),
+      executables.get(`loss ${shape.width}x${shape.height} x${shape.batch}`, () => graphs.losses(shape)),
     dispose: (): Promise<void> => executables.dispose(),
   };
-}
-
-/** The UNet's adapters and each text encoder's, apart: each group has its learning rate. */
-function groupParameters(targets: readonly AdapterTarget[], rank: number): readonly ParameterGroup[] {
-  const groups = new Map<string, Parameter[]>();
-  for (const { path, weightShape } of targets) {
-    const names = adapterBufferNames({ path });
-    const shapes = adapterShapes(weightShape, rank);
-    const component = path.slice(0, path.indexOf("."));
-    const list = groups.get(component) ?? [];
-    list.push({ name: names.down, shape: shapes.down }, { name: names.up, shape: shapes.up });
-    groups.set(component, list);
-  }
-  return [...groups].map(([name, parameters]) => ({ name, parameters }));
-}
-
-function optimizerSettings({ beta1, beta2, eps, weightDecay, maxGradNorm }: TrainSettings): OptimizerSettings {
-  return { beta1, beta2, eps, weightDecay, maxGradNorm: maxGradNorm > 0 ? maxGradNorm : Infinity };
 }
 
 /** The rate of each group at a step, and AdamW's corrections for moments that started at zero. */

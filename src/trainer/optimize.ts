@@ -1,6 +1,6 @@
 /** The second half of a training step as graph: gradients, norm clipping, accumulation and AdamW. */
 import { grad } from "../autodiff/grad.ts";
-import { add, div, min, mul, reduceSum, sqrt, square, zerosLike } from "../graph/build.ts";
+import { add, allReduceMean, div, min, mul, reduceSum, sqrt, square, zerosLike } from "../graph/build.ts";
 import { Graph, type Shape, type Value } from "../graph/graph.ts";
 
 /** Parameters that share a learning rate; the feed `learningRate.<name>` holds it. */
@@ -28,6 +28,8 @@ export interface OptimizerSettings {
 export interface GradientOptions {
   /** The loss is multiplied by this before the backward, and gradients are divided by it: float16 loses what is below 6e-8. */
   readonly lossScale?: number;
+  /** Several workers run the step, each on its own pictures: loss and gradients are their mean, taken before the norm is. */
+  readonly isShared?: boolean;
 }
 
 /** With it the gradients of a mean over some 10,000 numbers are in the middle of float16's range. */
@@ -38,23 +40,34 @@ export function stateNames(parameter: string): { m: string; v: string; grad: str
   return { m: `${parameter}.m`, v: `${parameter}.v`, grad: `${parameter}.grad` };
 }
 
-/** Appends gradients, clipping and AdamW to a graph with a loss: a whole step in one run. */
+/**
+ * Appends gradients, clipping and AdamW to a graph with a loss: a whole step in one run.
+ *
+ * @returns the loss over all pictures of the step, for the caller to fetch
+ */
 export function appendStep(
   loss: Value,
   groups: readonly ParameterGroup[],
   settings: OptimizerSettings,
-  { lossScale = 1 }: GradientOptions = {},
-): void {
-  appendUpdate(loss.graph, groups, gradients(loss, groups, lossScale), settings);
+  { lossScale = 1, isShared = false }: GradientOptions = {},
+): Value {
+  const own = gradients(loss, groups, lossScale);
+  const [mean, found] = isShared ? averageOverWorkers(loss, own) : [loss, own];
+  appendUpdate(loss.graph, groups, found, settings);
+  return mean;
 }
 
-/** Appends gradients, each times `share`, to the accumulators: one microstep of several. */
+/**
+ * Appends gradients, each times `share`, to the accumulators: one microstep of several. Every worker has accumulators of its own.
+ *
+ * @returns the loss over all pictures of the microstep
+ */
 export function appendAccumulation(
   loss: Value,
   groups: readonly ParameterGroup[],
   share: number,
-  { lossScale = 1 }: GradientOptions = {},
-): void {
+  { lossScale = 1, isShared = false }: GradientOptions = {},
+): Value {
   const { graph } = loss;
   const found = gradients(mulScalar(loss, share), groups, lossScale);
   for (const { name, shape } of allParameters(groups)) {
@@ -62,13 +75,18 @@ export function appendAccumulation(
     const update = graph.marked({ phase: "update" }, () => add(sum, gradientOf(found, name)));
     graph.updates.set(stateNames(name).grad, update);
   }
+  return isShared ? averageOverWorkers(loss, new Map())[0] : loss;
 }
 
 /** The step that follows the last microstep: AdamW from the accumulators, which are then zero again. */
-export function buildApplyStep(groups: readonly ParameterGroup[], settings: OptimizerSettings): Graph {
+export function buildApplyStep(
+  groups: readonly ParameterGroup[],
+  settings: OptimizerSettings,
+  { isShared = false }: Pick<GradientOptions, "isShared"> = {},
+): Graph {
   const graph = new Graph();
   const sums = new Map(allParameters(groups).map(({ name, shape }) => [name, graph.buffer(stateNames(name).grad, shape)]));
-  appendUpdate(graph, groups, sums, settings);
+  appendUpdate(graph, groups, isShared ? averageAll(sums) : sums, settings);
   for (const [name, sum] of sums) graph.updates.set(stateNames(name).grad, zerosLike(sum));
   return graph;
 }
@@ -81,7 +99,25 @@ function allParameters(groups: readonly ParameterGroup[]): readonly Parameter[] 
   return groups.flatMap((group) => group.parameters);
 }
 
-/** Several processes that train together would add theirs up here, before the norm is taken and anything is updated. */
+/** A loss and gradients as all workers together have them. */
+function averageOverWorkers(loss: Value, found: ReadonlyMap<string, Value>): readonly [Value, ReadonlyMap<string, Value>] {
+  const key = "";
+  const averaged = averageAll(new Map([[key, loss], ...found]));
+  const mean = averaged.get(key);
+  if (!mean) throw new Error("internal: optimize: the loss was not averaged");
+  return [mean, new Map([...averaged].filter(([name]) => name !== key))];
+}
+
+/** In one exchange, before the norm is taken and anything is updated. */
+function averageAll(values: ReadonlyMap<string, Value>): ReadonlyMap<string, Value> {
+  const [first, ...others] = values.values();
+  if (!first) throw new Error("internal: optimize: nothing to train");
+  const means = first.graph.marked({ scope: "optimizer", block: undefined, phase: "update" }, () =>
+    allReduceMean([first, ...others]),
+  );
+  return new Map([...values.keys()].flatMap((name, i) => (means[i] ? [[name, means[i]] as const] : [])));
+}
+
 function gradients(loss: Value, groups: readonly ParameterGroup[], lossScale: number): ReadonlyMap<string, Value> {
   const parameters = allParameters(groups);
   const scaled = grad(

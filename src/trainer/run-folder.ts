@@ -90,18 +90,19 @@ export async function readPlan(folder: string): Promise<TrainPlan> {
 }
 
 /** What runs were on before plans named it. */
-const cpuEngine: Pick<TrainPlan, "engine" | "device" | "precision" | "python"> = {
+const cpuEngine: Pick<TrainPlan, "engine" | "device" | "precision" | "python" | "gpus"> = {
   engine: { value: "ort", reason: "the CPU" },
   device: { value: "cpu", reason: "the CPU" },
   precision: { value: "float32", reason: "what the CPU engine computes in" },
   python: { value: null, reason: "the CPU" },
+  gpus: { value: 1, reason: "one worker" },
 };
 
 function parsePlan(text: string): TrainPlan | undefined {
   try {
     const json = JSON.parse(text) as Partial<TrainPlan>;
     if (json.version !== 1 || !json.name || !json.steps || !json.runFolder || !json.baseOptions) return undefined;
-    return { ...cpuEngine, ...json } as TrainPlan;
+    return { ...cpuEngine, basePrecision: json.precision ?? cpuEngine.precision, ...json } as TrainPlan;
   } catch {
     return undefined;
   }

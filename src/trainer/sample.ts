@@ -173,7 +173,7 @@ const sigmasOf: { readonly [K in SamplerName]: (schedule: NoiseSchedule, steps: 
 const asksWholeTimesteps: { readonly [K in SamplerName]: boolean } = { euler: false, euler_a: false, dpmpp_2m: true };
 
 /** The graph is the same at every strength. */
-function fed(adapters: readonly AdapterSpec[]): readonly AdapterSpec[] {
+export function fed(adapters: readonly AdapterSpec[]): readonly AdapterSpec[] {
   return adapters.map((spec) => ({ ...spec, weight: "fed" }));
 }
 

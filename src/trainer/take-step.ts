@@ -5,7 +5,7 @@ import type { StepDraw } from "./order.ts";
 import type { PreparedRun } from "./prepare.ts";
 
 /** Height and width of a draw's latents. */
-function latentSize({ run, base }: PreparedRun, draw: StepDraw): { readonly height: number; readonly width: number } {
+export function latentSize({ run, base }: PreparedRun, draw: StepDraw): { readonly height: number; readonly width: number } {
   const bucket = run.buckets[draw.bucket];
   if (!bucket) throw new Error(`train: there is no bucket ${draw.bucket}`);
   return { height: bucket.heightPx / base.pixelsPerLatent, width: bucket.widthPx / base.pixelsPerLatent };
@@ -33,7 +33,7 @@ export async function takeStep(
     const caption = feeds.isDropped(step, i) ? "" : (run.run.pictures[index]?.caption ?? "");
     return { picture, caption, noise: feeds.noise(step, i, [size.height, size.width]), timestep: feeds.timestep(step, i) };
   });
-  const microsteps = Array.from({ length: settings.accumulation }, (_, i) =>
+  const microsteps = Array.from({ length: settings.accumulation * settings.gpus }, (_, i) =>
     feeds.batch(samples.slice(i * settings.batch, (i + 1) * settings.batch)),
   );
   return run.network.step(step, size, microsteps);

@@ -2,7 +2,7 @@
 import type { BaseModel, ComponentName } from "../checkpoints/base.ts";
 import { readBaseWeight } from "../checkpoints/read-weight.ts";
 import type { CompileOptions, Engine, Executable, TensorSource } from "../engines/engine.ts";
-import type { FloatDType, Graph } from "../graph/graph.ts";
+import type { FloatDType, Graph, Shape, WeightDType } from "../graph/graph.ts";
 import { optimise } from "../graph/passes.ts";
 import { lowerPrecision } from "../graph/precision.ts";
 import type { WeightChange } from "../lora/read.ts";
@@ -18,8 +18,8 @@ export interface WeightStore {
   compile(graph: Graph, name: string, options?: GraphOptions): Promise<Executable>;
   /** What adapters that are not of low rank add to the base's weights, in place of what they added before. */
   setChanges(changes: readonly ScaledChange[]): Promise<void>;
-  /** Frees a component's weights. No executable that uses them may be run afterwards. */
-  free(component: ComponentName): Promise<void>;
+  /** Frees the weights of a component, or of the VAE's encoder alone. No executable that uses them may be run afterwards. */
+  free(component: ComponentName | "vae.encoder"): Promise<void>;
 }
 
 /** A change of a base weight and how strongly it acts; 1 is as trained. */
@@ -30,22 +30,21 @@ export interface ScaledChange {
   readonly strength: number;
 }
 
-export function createWeightStore(engine: Engine, base: Pick<BaseModel, "weights">): WeightStore {
+/** @param options.basePrecision what the UNet's matrices and kernels are kept in; the engine's precision where absent */
+export function createWeightStore(
+  engine: Engine,
+  base: Pick<BaseModel, "weights">,
+  { basePrecision = engine.precision }: { readonly basePrecision?: WeightDType } = {},
+): WeightStore {
   /** By name, what each weight is stored in. */
-  const loaded = new Map<string, FloatDType>();
+  const loaded = new Map<string, WeightDType>();
   let changes: readonly ScaledChange[] = [];
   const contents = (name: string): Promise<Float32Array> => readChanged(base, name, changesOf(changes, name));
-  const lower = (graph: Graph): Graph => {
-    if (engine.precision === "float32") return graph;
-    // What is encoded or decoded once is worth full precision, and SDXL's VAE overflows in float16.
-    const compute = graph.inputs.some(({ attrs }) => attrs.name.startsWith("unet.")) ? engine.precision : "float32";
-    const storage = (buffer: string): FloatDType => loaded.get(buffer) ?? (base.weights.has(buffer) ? compute : "float32");
-    return lowerPrecision(graph, { compute, storage });
-  };
+  const storedIn = (buffer: string): WeightDType | undefined =>
+    loaded.get(buffer) ?? (base.weights.has(buffer) ? undefined : "float32");
   return {
-    async compile(graph, name, { recompute = false, ...options } = {}) {
-      const remat = recompute ? ({ blocks: "all" } as const) : undefined;
-      const ready = optimise(lower(graph), { keep: engine.composites, ...(remat ? { remat } : {}) });
+    async compile(graph, name, { recompute, ...options } = {}) {
+      const ready = prepareGraph(graph, engine, { recompute, storedIn, basePrecision });
       for (const { attrs } of ready.inputs) {
         const weight = attrs.kind === "buffer" ? base.weights.get(attrs.name) : undefined;
         if (!weight || loaded.has(attrs.name)) continue;
@@ -71,6 +70,41 @@ export function createWeightStore(engine: Engine, base: Pick<BaseModel, "weights
       }
     },
   };
+}
+
+/**
+ * The graph as the engine will run it: in its precision, in its operators, in an order that takes little memory.
+ *
+ * @param options.storedIn the type of a buffer that has one already; undefined for a base weight that is yet to be loaded
+ * @param options.basePrecision what the UNet's matrices and kernels are kept in, where that is not the engine's precision
+ */
+export function prepareGraph(
+  graph: Graph,
+  engine: Pick<Engine, "composites" | "precision">,
+  { recompute = false, ...options }: PrepareOptions,
+): Graph {
+  const remat = recompute ? { remat: { blocks: "all" } as const } : {};
+  return optimise(lower(graph, engine.precision, options), { keep: engine.composites, ...remat });
+}
+
+interface PrepareOptions {
+  readonly recompute?: boolean | undefined;
+  readonly storedIn: (buffer: string) => WeightDType | undefined;
+  readonly basePrecision?: WeightDType | undefined;
+}
+
+function lower(graph: Graph, precision: FloatDType, { storedIn, basePrecision = precision }: PrepareOptions): Graph {
+  if (precision === "float32" && basePrecision === "float32") return graph;
+  // What is encoded or decoded once is worth full precision, and SDXL's VAE overflows in float16.
+  const compute = graph.inputs.some(({ attrs }) => attrs.name.startsWith("unet.")) ? precision : "float32";
+  const storage = (buffer: string, shape: Shape): WeightDType =>
+    storedIn(buffer) ?? (isUnetMatrix(buffer, shape) ? basePrecision : compute);
+  return lowerPrecision(graph, { compute, storage });
+}
+
+/** Of linear layers and convolutions: what is large, and multiplied with. Scales and biases of norms are neither. */
+function isUnetMatrix(name: string, shape: Shape): boolean {
+  return name.startsWith("unet.") && name.endsWith(".weight") && shape.length >= 2;
 }
 
 function changesOf(changes: readonly ScaledChange[], name: string): readonly ScaledChange[] {

@@ -6,6 +6,7 @@ import type {
   CompileOptions,
   DeviceProfile,
   Engine,
+  EngineFacts,
   EngineMemory,
   Executable,
   TensorData,
@@ -14,6 +15,7 @@ import type {
 import { cpuSizes, measureRates } from "../measure.ts";
 import { countThreads, findMemoryBytes, nameDevice } from "./device.ts";
 import { kept, lowerGraph } from "./lower.ts";
+import { ortOverhead } from "./overhead.ts";
 import { ThreadClient, transferable } from "./thread-client.ts";
 
 export interface OrtEngine extends Engine {
@@ -40,9 +42,13 @@ export async function createOrtEngine(options: { readonly threads?: number } = {
   return new CpuEngine(thread, threads);
 }
 
+/** What a forecast has to know of it, before it is started. */
+export const ortFacts: EngineFacts = { composites: kept, precision: "float32", overhead: ortOverhead };
+
 class CpuEngine implements OrtEngine {
   readonly composites = kept;
   readonly precision = "float32";
+  readonly overhead = ortOverhead;
   readonly #thread: ThreadClient;
   readonly #specs = new Map<string, BufferSpec>();
   #profile: DeviceProfile;

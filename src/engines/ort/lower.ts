@@ -132,6 +132,10 @@ const lowerRules: { readonly [K in OpName]: LowerRule<K> | "decomposed" } = {
   Attention: "decomposed",
   AttentionGrad: "decomposed",
 
+  // Its input has a type that the engine refuses.
+  Dequantise: "decomposed",
+  // There is one worker.
+  AllReduceMean: (model, inputs) => inputs.map((input) => model.node("Identity", [input])),
   // Where `takeOutAdamW` leaves it.
   AdamW: "decomposed",
 };

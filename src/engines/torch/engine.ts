@@ -8,14 +8,18 @@ import type {
   CompileOptions,
   DeviceProfile,
   Engine,
+  EngineFacts,
   EngineMemory,
+  EngineOverhead,
   Executable,
   TensorData,
   TensorSource,
 } from "../engine.ts";
 import { cpuSizes, gpuSizes, measureRates } from "../measure.ts";
 import { countThreads, findMemoryBytes, nameDevice } from "../ort/device.ts";
+import { explainFailure } from "./failures.ts";
 import type { DeviceInfo, StartOptions, WireTensor } from "./messages.ts";
+import { overheadOf } from "./overhead.ts";
 import { WorkerProcess } from "./process.ts";
 import { serialize } from "./serialize.ts";
 
@@ -24,6 +28,10 @@ export interface TorchOptions extends Partial<StartOptions> {
   readonly python: string;
   /** Of base weights and activations; float32 if not given. */
   readonly precision?: FloatDType;
+  /** How many compute together, each on a GPU of its own (on the processor: on a share of the threads). 1 if not given. */
+  readonly workers?: number;
+  /** Arguments for torchrun, which starts the workers then: how several machines compute together. */
+  readonly torchrun?: string | undefined;
 }
 
 export interface TorchEngine extends Engine {
@@ -34,21 +42,23 @@ export interface TorchEngine extends Engine {
 }
 
 /**
- * Starts a worker. It ends with `dispose`, and when this program does, however that comes about.
- *
- * Gradients are all summed up before the optimizer's steps (trainer/optimize.ts), which is where several processes would add theirs.
+ * Starts a worker, or several. They end with `dispose`, and when this program does, however that comes about.
  *
  * @throws UserError when Python, PyTorch or the device cannot be used, with what to do about it
  * @example
  * const engine = await createTorchEngine({ python: ".venv/bin/python", precision: "bfloat16", device: "cuda" });
  */
-export async function createTorchEngine({ python, precision = "float32", ...given }: TorchOptions): Promise<TorchEngine> {
+export async function createTorchEngine(options: TorchOptions): Promise<TorchEngine> {
+  const { python, precision = "float32", workers = 1, torchrun, ...given } = options;
   const defaults = { device: "auto", tf32: false, deterministic: true, capture: true, compile: false };
-  const options: StartOptions = { threads: countThreads(), ...defaults, ...given };
-  const worker = new WorkerProcess(python);
+  const threads = Math.max(1, Math.floor(countThreads() / workers));
+  const start: StartOptions = { threads, ...defaults, ...given };
+  if (workers > 1 && start.compile) throw new Error("torch: PyTorch's compiler is for one worker");
+  const worker = new WorkerProcess({ python, workers, torchrun });
   try {
-    const { result } = await worker.call("start", options);
-    if (result.dtypes.includes(precision)) return new WorkerEngine(worker, result, precision, options.threads);
+    const { result } = await worker.call("start", start, [], true);
+    if (result.workers !== workers) throw explainWorkers(result.workers, workers, python);
+    if (result.dtypes.includes(precision)) return new WorkerEngine(worker, result, precision, start.threads);
     throw new UserError(`${result.name ?? result.device} does not compute in ${precision}.`, {
       fix: `Choose one of ${result.dtypes.filter((dtype) => dtype !== "int32").join(", ")}.`,
     });
@@ -58,10 +68,23 @@ export async function createTorchEngine({ python, precision = "float32", ...give
   }
 }
 
+function explainWorkers(found: number, asked: number, python: string): Error {
+  return explainFailure({ kind: "workers", message: `torchrun started ${found}, not ${asked}`, trace: "" }, python);
+}
+
+const allComposites: ReadonlySet<Composite> = new Set(Object.keys(decomposeRules) as Composite[]);
+
+/** What a forecast has to know of it, before it is started. `device` is "cpu", "cuda:0", "mps". */
+export function torchFacts(device: string, precision: FloatDType): EngineFacts {
+  return { composites: allComposites, precision, overhead: overheadOf(device) };
+}
+
 class WorkerEngine implements TorchEngine {
-  readonly composites: ReadonlySet<Composite> = new Set(Object.keys(decomposeRules) as Composite[]);
+  readonly composites = allComposites;
+  readonly overhead: EngineOverhead;
   readonly precision: FloatDType;
   readonly device: DeviceInfo;
+  readonly workers: number;
   readonly #notes: string[] = [];
   readonly #worker: WorkerProcess;
   readonly #specs = new Map<string, BufferSpec>();
@@ -71,10 +94,12 @@ class WorkerEngine implements TorchEngine {
   constructor(worker: WorkerProcess, device: DeviceInfo, precision: FloatDType, threads: number) {
     this.#worker = worker;
     this.device = device;
+    this.workers = device.workers;
+    this.overhead = overheadOf(device.device);
     this.precision = precision;
     this.#profile = {
       engine: "torch",
-      name: `${device.name ?? nameDevice(threads)}, PyTorch ${device.torch}`,
+      name: `${device.workers === 1 ? "" : `${device.workers} x `}${device.name ?? nameDevice(threads)}, PyTorch ${device.torch}`,
       memoryBytes: device.memoryBytes ?? findMemoryBytes(),
       threads,
       dtypes: device.dtypes,
@@ -100,8 +125,13 @@ class WorkerEngine implements TorchEngine {
     this.#specs.set(name, spec);
     try {
       if (source.kind === "data") {
-        await this.#worker.call("allocate", { spec, source: { kind: "data" } }, [{ name: "data", shape, data: source.data }]);
-      } else await this.#worker.call("allocate", { spec, source });
+        await this.#worker.call(
+          "allocate",
+          { spec, source: { kind: "data" } },
+          [{ name: "data", shape, data: source.data }],
+          true,
+        );
+      } else await this.#worker.call("allocate", { spec, source }, [], true);
     } catch (error) {
       this.#specs.delete(name);
       throw error;
@@ -111,7 +141,7 @@ class WorkerEngine implements TorchEngine {
   async write(name: string, data: TensorData): Promise<void> {
     const spec = this.#spec(name);
     needData("torch", `buffer ${name}`, spec, data);
-    await this.#worker.call("write", { name }, [{ name: "data", shape: spec.shape, data }]);
+    await this.#worker.call("write", { name }, [{ name: "data", shape: spec.shape, data }], true);
   }
 
   async read(name: string): Promise<TensorData> {
@@ -125,26 +155,33 @@ class WorkerEngine implements TorchEngine {
   async free(name: string): Promise<void> {
     this.#spec(name);
     this.#specs.delete(name);
-    await this.#worker.call("free", { name });
+    await this.#worker.call("free", { name }, [], true);
   }
 
-  async compile(graph: Graph, { name }: CompileOptions): Promise<Executable> {
+  async compile(graph: Graph, { name, isShared = false }: CompileOptions): Promise<Executable> {
     needBuffers("torch", graph, name, this.#specs);
     const types = new Map(graph.inputs.flatMap(({ attrs }) => (attrs.kind === "feed" ? [[attrs.name, attrs]] : [])));
     const { program, constants } = serialize(graph, name);
     const id = this.#executables++;
     const worker = this.#worker;
     const notes = this.#notes;
-    await worker.call("compile", { id, program }, constants);
+    const workers = this.workers;
+    await worker.call("compile", { id, program }, constants, isShared);
     let isDisposed = false;
     return {
-      async run(feeds) {
+      async run(feeds, others = []) {
         if (isDisposed) throw new Error(`torch: ${name} was disposed of`);
-        needFeeds("torch", name, types, feeds);
-        const sent = Object.keys(program.feeds).map((feed): WireTensor => {
-          return { name: feed, shape: types.get(feed)?.shape ?? [], data: feeds[feed] as TensorData };
-        });
-        const { result, tensors } = await worker.call("run", { id }, sent);
+        const all = isShared ? [feeds, ...others] : [feeds];
+        if (isShared && all.length !== workers)
+          throw new Error(`torch: ${name} needs feeds for ${workers} workers, got ${all.length}`);
+        for (const own of all) needFeeds("torch", name, types, own);
+        const sent = all.flatMap((own, rank) =>
+          Object.keys(program.feeds).map((feed): WireTensor => {
+            const shape = types.get(feed)?.shape ?? [];
+            return { name: isShared ? `${rank}:${feed}` : feed, shape, data: own[feed] as TensorData };
+          }),
+        );
+        const { result, tensors } = await worker.call("run", { id, isShared }, sent, isShared);
         notes.push(...result.notes);
         return Object.fromEntries(tensors.map((tensor) => [tensor.name, tensor.data]));
       },
@@ -152,7 +189,7 @@ class WorkerEngine implements TorchEngine {
         if (isDisposed) return;
         isDisposed = true;
         // A worker that has ended has nothing left to release; why it did was told when it was called.
-        if (!worker.hasEnded) await worker.call("release", { id });
+        if (!worker.hasEnded) await worker.call("release", { id }, [], isShared);
       },
     };
   }

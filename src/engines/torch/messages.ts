@@ -18,13 +18,34 @@ export interface StartOptions {
   readonly compile: boolean;
 }
 
+/** What PyTorch was built for and what it sees, for those who look for a fault. */
+export interface TorchBuild {
+  /** CUDA's and ROCm's version; null where PyTorch was built without. */
+  readonly cuda: string | null;
+  readonly hip: string | null;
+  /** 91002 for cuDNN 9.10.2; null where there is none. */
+  readonly cudnn: number | null;
+  /** Cards that it has code for: "sm_86", "compute_90" (to be compiled on the spot), "gfx1100". */
+  readonly archs: readonly string[];
+  /** Of the device: "8.6", or "gfx1100". */
+  readonly capability: string | null;
+  readonly freeBytes: number | null;
+  /** Why a PyTorch that was built for GPUs computes on the processor. */
+  readonly gpuProblem: string | null;
+}
+
 /** What the worker has found. */
 export interface DeviceInfo {
+  readonly build: TorchBuild;
   readonly torch: string;
   readonly python: string;
   /** "cpu", "cuda:0", "mps". */
   readonly device: string;
   readonly pid: number;
+  /** GPUs that this process sees; 0 where there are none that PyTorch can tell apart. */
+  readonly deviceCount: number;
+  /** Workers that compute together; 1 for one by itself. */
+  readonly workers: number;
   readonly dtypes: readonly DType[];
   /** null for the processor, which Node knows better. */
   readonly name: string | null;
@@ -46,8 +67,11 @@ export interface Calls {
   free: { takes: { readonly name: string }; gives: null };
   /** Takes the constants, each by the number of its value. */
   compile: { takes: { readonly id: number; readonly program: Program }; gives: null };
-  /** Takes the feeds and gives the fetches; notes say what is done otherwise than was asked. */
-  run: { takes: { readonly id: number }; gives: { readonly notes: readonly string[] } };
+  /**
+   * Takes the feeds and gives the fetches; notes say what is done otherwise than was asked. A feed of a program that all workers run is
+   * called by the worker's number, a colon and its name.
+   */
+  run: { takes: { readonly id: number; readonly isShared: boolean }; gives: { readonly notes: readonly string[] } };
   release: { takes: { readonly id: number }; gives: null };
   memory: { takes: null; gives: EngineMemory };
   close: { takes: null; gives: null };
@@ -62,7 +86,8 @@ export interface WireTensor {
 }
 
 /** Why a call failed. "device" loses everything on the device; "bug" is ours. */
-export type FailureKind = "no-torch" | "version" | "cpu-build" | "driver" | "no-device" | "memory" | "device" | "file" | "bug";
+export type FailureKind =
+  "no-torch" | "version" | "cpu-build" | "driver" | "no-device" | "memory" | "device" | "file" | "workers" | "bug"; // prettier-ignore
 
 export interface Failure {
   readonly kind: FailureKind;

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ops import DTYPES
+from quantised import Quantised, dequantise, quantise, size_of
 
 STORED_DTYPES = {
     "F64": torch.float64,
@@ -85,17 +86,29 @@ class Buffers:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.tensors: dict[str, Tensor] = {}
+        self.tensors: dict[str, Tensor | Quantised] = {}
         self.reader: FileReader | None = None
 
     def allocate(self, spec: dict[str, Any], source: dict[str, Any], data: Tensor | None) -> None:
-        target = torch.zeros(spec["shape"], dtype=DTYPES[spec["dtype"]], device=self.device)
+        name, shape, dtype = spec["name"], spec["shape"], spec["dtype"]
+        target = torch.zeros(shape, dtype=DTYPES.get(dtype, torch.float32), device=self.device)
         if data is not None:
             target.copy_(data)
         elif source["kind"] == "file":
             self.reader = self.reader or FileReader(self.device)
-            self.reader.fill(target, source, spec["name"])
-        self.tensors[spec["name"]] = target
+            self.reader.fill(target, source, name)
+        self.tensors[name] = target if dtype in DTYPES else quantise(target, dtype)
+
+    def write(self, name: str, data: Tensor) -> None:
+        target = self.tensors[name]
+        if isinstance(target, Quantised):
+            self.tensors[name] = quantise(data.to(self.device), target.kind, target)
+        else:
+            target.copy_(data)
+
+    def read(self, name: str) -> Tensor:
+        tensor = self.tensors[name]
+        return dequantise(tensor, torch.float32) if isinstance(tensor, Quantised) else tensor
 
     def total_bytes(self) -> int:
-        return sum(tensor.numel() * tensor.element_size() for tensor in self.tensors.values())
+        return sum(size_of(tensor) for tensor in self.tensors.values())

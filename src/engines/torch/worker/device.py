@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+import parallel
+
 OLDEST_TORCH = (2, 5)
 
 
@@ -24,6 +26,8 @@ def open_device(options: dict[str, Any]) -> torch.device:
     if version < OLDEST_TORCH:
         raise DeviceProblem("version", f"PyTorch {torch.__version__}")
     device = find_device(options["device"])
+    if parallel.WORLD > 1 and device.type == "cuda":
+        device = find_device(f"cuda:{os.environ['LOCAL_RANK']}")
     torch.set_grad_enabled(False)
     torch.set_num_threads(options["threads"])
     # Numbers that fade to nothing are zero: processors are many times slower with what lies between.
@@ -79,6 +83,8 @@ def describe(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "device": str(device),
         "pid": os.getpid(),
+        "deviceCount": torch.cuda.device_count(),
+        "workers": parallel.WORLD,
         "dtypes": ["float32", "float16", "bfloat16", "int32"],
     }
     if device.type == "cuda":
@@ -94,13 +100,15 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 def measure_memory(device: torch.device, buffer_bytes: int) -> dict[str, int]:
     """On a GPU, what PyTorch's allocator holds: what other programs cannot have. On the CPU, this process."""
+    free: dict[str, int] = {}
     if device.type == "cuda":
+        free["freeBytes"] = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         held, peak = torch.cuda.memory_reserved(device), torch.cuda.max_memory_reserved(device)
     elif device.type == "mps":
         held = peak = torch.mps.driver_allocated_memory()
     else:
         held, peak = resource_usage.resident_bytes(), resource_usage.peak_bytes()
-    return {"bufferBytes": buffer_bytes, "residentBytes": held, "peakBytes": max(held, peak)}
+    return {"bufferBytes": buffer_bytes, "residentBytes": held, "peakBytes": max(held, peak), **free}
 
 
 def kind_of(error: BaseException) -> str:

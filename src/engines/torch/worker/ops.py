@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+import parallel
+from quantised import dequantise
+
 aten = torch.ops.aten
 Attrs = dict[str, Any]
 Function = Callable[..., Any]
@@ -316,6 +319,8 @@ OPS: dict[str, Callable[[Attrs], Function]] = {
     "GroupNormGrad": group_norm_grad,
     "Attention": attention,
     "AttentionGrad": attention_grad,
+    "Dequantise": lambda a: lambda x: dequantise(x, DTYPES[a["dtype"]]),
+    "AllReduceMean": plain(lambda *xs: parallel.average(*xs) if len(xs) > 1 else parallel.average(*xs)[0]),
     "AdamW": adamw,
 }
 

@@ -191,7 +191,8 @@ class CapturedRunner:
         # What the rehearsal took was its stream's; the recording takes its own.
         torch.cuda.empty_cache()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self.pool):
+        # Other threads, such as the one that watches over NCCL, may call CUDA meanwhile.
+        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
             results = calculate(inputs)
             # Copies of their own: a fetched value may be a view of a buffer that the step changes.
             self.fetched = {name: widened(results[i]).clone() for name, i in program.fetches.items()}

@@ -27,7 +27,7 @@ class Frame:
     """A header, and the bytes of its tensors by name, each with its dtype and shape."""
 
     def __init__(self, header: dict[str, Any], body: memoryview) -> None:
-        self.header = header
+        self.header, self.body = header, body
         self.tensors: dict[str, tuple[str, list[int], memoryview]] = {}
         position = 0
         for entry in header.get("tensors", []):

@@ -5,7 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import parallel
 from buffers import Buffers, FileProblem
+from build import describe_build
 from device import DeviceProblem, describe, kind_of, measure_memory, open_device
 from program import CapturedRunner, CompiledRunner, EagerRunner, Program
 from protocol import Frame
@@ -36,18 +38,19 @@ class Runtime:
         self.options = args
         self.device = open_device(args)
         self.buffers = Buffers(self.device)
-        return describe(self.device), []
+        parallel.open_averaging(self.device)
+        return {**describe(self.device), "build": describe_build(self.device)}, []
 
     def call_allocate(self, args: dict[str, Any], tensors: dict[str, Tensor]) -> Answer:
         self.buffers.allocate(args["spec"], args["source"], tensors.get("data"))
         return None, []
 
     def call_write(self, args: dict[str, Any], tensors: dict[str, Tensor]) -> Answer:
-        self.buffers.tensors[args["name"]].copy_(tensors["data"])
+        self.buffers.write(args["name"], tensors["data"])
         return None, []
 
     def call_read(self, args: dict[str, Any], _: dict[str, Tensor]) -> Answer:
-        return None, [to_wire("data", self.buffers.tensors[args["name"]])]
+        return None, [to_wire("data", self.buffers.read(args["name"]))]
 
     def call_free(self, args: dict[str, Any], _: dict[str, Tensor]) -> Answer:
         del self.buffers.tensors[args["name"]]
@@ -66,10 +69,15 @@ class Runtime:
 
     def call_run(self, args: dict[str, Any], feeds: dict[str, Tensor]) -> Answer:
         runner = self.runners[args["id"]]
+        if args["isShared"]:
+            own = f"{parallel.RANK}:"
+            feeds = {name.removeprefix(own): feed for name, feed in feeds.items() if name.startswith(own)}
         try:
             fetched = runner.run(feeds, self.buffers.tensors)
         except Exception as error:
-            if not isinstance(runner, CapturedRunner) or runner.graph is not None or kind_of(error) == "device":
+            is_recording = isinstance(runner, CapturedRunner) and runner.graph is None
+            # Several workers would have to agree to go on in another way.
+            if not is_recording or kind_of(error) == "device" or args["isShared"]:
                 raise
             fetched = self.run_uncaptured(args["id"], runner, feeds, str(error))
         return {"notes": self.take_notes()}, [to_wire(name, value) for name, value in fetched.items()]

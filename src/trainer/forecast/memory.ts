@@ -1,0 +1,204 @@
+/** How much memory each part of a run will take at most, term by term. */
+import type { EngineFacts } from "../../engines/engine.ts";
+import type { CountedGraph, CountedGraphs, ForecastInput } from "./graphs.ts";
+import { encodedBytes } from "./graphs.ts";
+
+/** The parts of a run that differ in what they hold. */
+export type RunPhase = "encoding" | "training" | "validation" | "preview";
+
+export interface MemoryTerm {
+  /** "UNet weights", "activations", ... */
+  readonly name: string;
+  readonly bytes: number;
+  /** What it is made of, for a person: "4 latents of 16 x 16, 8 texts". */
+  readonly about: string;
+}
+
+export interface PhaseMemory {
+  readonly bytes: number;
+  /** They add up to `bytes`. */
+  readonly terms: readonly MemoryTerm[];
+}
+
+export interface MemoryForecast {
+  readonly peakBytes: number;
+  readonly peakAt: RunPhase;
+  /** What is held at the peak; they add up to `peakBytes`. */
+  readonly terms: readonly MemoryTerm[];
+  readonly phases: Readonly<Record<RunPhase, PhaseMemory>>;
+}
+
+export function forecastMemory(input: ForecastInput, graphs: CountedGraphs): MemoryForecast {
+  const phases = {
+    encoding: sum(encodingTerms(input, graphs)),
+    training: sum(trainingTerms(input, graphs)),
+    validation: sum(validationTerms(input, graphs)),
+    preview: sum(previewTerms(input, graphs)),
+  };
+  const peakAt = (Object.keys(phases) as RunPhase[]).reduce((a, b) => (phases[b].bytes > phases[a].bytes ? b : a));
+  return { peakBytes: phases[peakAt].bytes, peakAt, terms: phases[peakAt].terms, phases };
+}
+
+function sum(terms: readonly MemoryTerm[]): PhaseMemory {
+  const some = terms.filter(({ bytes }) => bytes > 0);
+  return { bytes: some.reduce((total, { bytes }) => total + bytes, 0), terms: some };
+}
+
+function encodingTerms(input: ForecastInput, { pictureEncoder, textEncoder }: CountedGraphs): readonly MemoryTerm[] {
+  const { dataset, engine } = input;
+  const [pictures, texts] = [pictureEncoder, textEncoder];
+  const sessions = pictures.compiledBytes * dataset.buckets.length;
+  // Captions come last, while what encoded the pictures is still there.
+  const isTextWorse = weightBytes(texts) + texts.compiledBytes + working(texts) > working(pictures);
+  const both = isTextWorse ? [pictures, texts] : [pictures];
+  return [
+    startTerm(engine),
+    ...weightTerms(both),
+    compiledTerm(sessions + (isTextWorse ? texts.compiledBytes : 0), dataset.buckets.length + (isTextWorse ? 1 : 0)),
+    isTextWorse
+      ? activationTerm(texts, "of one caption in the text encoders")
+      : activationTerm(pictures, "of one picture in the VAE"),
+  ];
+}
+
+/** What is held from the first step on. */
+function heldTerms(input: ForecastInput, graphs: CountedGraphs): readonly MemoryTerm[] {
+  const { settings, dataset, engine } = input;
+  const { step, apply, losses } = graphs;
+  const count = dataset.buckets.length;
+  return [
+    startTerm(engine),
+    ...weightTerms([step]),
+    ...trainedTerms(input, step, apply),
+    compiledTerm(
+      (step.compiledBytes + losses.compiledBytes) * count + (apply?.compiledBytes ?? 0),
+      2 * count + (apply ? 1 : 0),
+    ),
+    encodedTerm(input),
+    ...(settings.previewEvery > 0 ? previewHeld(graphs) : []),
+  ];
+}
+
+function trainingTerms(input: ForecastInput, graphs: CountedGraphs): readonly MemoryTerm[] {
+  return [...heldTerms(input, graphs), activationTerm(graphs.step, stepAbout(input))];
+}
+
+function validationTerms(input: ForecastInput, graphs: CountedGraphs): readonly MemoryTerm[] {
+  return [
+    ...heldTerms(input, graphs),
+    ...keptTerms(input, graphs),
+    activationTerm(graphs.losses, `of ${input.settings.batch} losses, forward only`),
+  ];
+}
+
+function previewTerms(input: ForecastInput, graphs: CountedGraphs): readonly MemoryTerm[] {
+  const { preview } = graphs;
+  if (!preview) return [];
+  const worst = [preview.denoiser, preview.decoder, ...(preview.text ? [preview.text] : [])].reduce((a, b) =>
+    working(b) > working(a) ? b : a,
+  );
+  const what = worst === preview.decoder ? "of one picture in the VAE's decoder" : "of drawing one picture";
+  return [
+    ...heldTerms(input, graphs),
+    ...(input.settings.previewEvery > 0 ? [] : previewHeld(graphs)),
+    ...keptTerms(input, graphs),
+    activationTerm(worst, what),
+  ];
+}
+
+/** What stays once a preview has been drawn. */
+function previewHeld({ preview, step }: CountedGraphs): readonly MemoryTerm[] {
+  if (!preview) return [];
+  const { denoiser, decoder, text } = preview;
+  const known = new Set(step.memory.buffers.keys());
+  const extra = weightTerms([decoder, ...(text ? [text] : [])], known);
+  // The denoiser once with the adapter, once without.
+  const compiled = 2 * denoiser.compiledBytes + decoder.compiledBytes + (text?.compiledBytes ?? 0);
+  return [...extra, { name: "previews, compiled", bytes: compiled, about: "the graphs that draw" }];
+}
+
+/** With pictures of one size, a step holds its activations between runs. */
+function keptTerms({ dataset, engine }: ForecastInput, { step }: CountedGraphs): readonly MemoryTerm[] {
+  const isKept = dataset.buckets.length === 1 && engine.overhead.keepsActivations;
+  return isKept ? [{ name: "step's activations, kept", bytes: step.memory.activations, about: "held for the next step" }] : [];
+}
+
+function startTerm({ overhead }: EngineFacts): MemoryTerm {
+  return { name: "engine", bytes: overhead.startBytes, about: "the program and the engine's libraries" };
+}
+
+function compiledTerm(bytes: number, count: number): MemoryTerm {
+  return { name: "compiled graphs", bytes, about: `${count} of them` };
+}
+
+function activationTerm(graph: CountedGraph, about: string): MemoryTerm {
+  return { name: "activations", bytes: working(graph), about };
+}
+
+function working({ memory }: CountedGraph): number {
+  return memory.activations + memory.feeds;
+}
+
+function weightBytes({ memory }: CountedGraph): number {
+  return [...memory.buffers.values()].reduce((total, bytes) => total + bytes, 0);
+}
+
+const componentNames: ReadonlyMap<string, string> = new Map([
+  ["unet", "UNet"],
+  ["vae", "VAE"],
+  ["text_encoder", "text encoder"],
+  ["text_encoder_2", "second text encoder"],
+]);
+
+/** The base's weights that graphs read, by component, each counted once. */
+function weightTerms(graphs: readonly CountedGraph[], known: ReadonlySet<string> = new Set()): readonly MemoryTerm[] {
+  const seen = new Set(known);
+  const bytes = new Map<string, number>();
+  for (const { memory } of graphs) {
+    for (const [name, size] of memory.buffers) {
+      const component = componentNames.get(name.slice(0, name.indexOf(".")));
+      if (component === undefined || seen.has(name)) continue;
+      seen.add(name);
+      bytes.set(component, (bytes.get(component) ?? 0) + size);
+    }
+  }
+  return [...bytes].map(([name, size]) => ({ name: `${name} weights`, bytes: size, about: "the base model's" }));
+}
+
+/** Adapter, moments, accumulators and gradients. */
+function trainedTerms({ settings }: ForecastInput, step: CountedGraph, apply: CountedGraph | undefined): readonly MemoryTerm[] {
+  const all = new Map([...(apply?.memory.buffers ?? []), ...step.memory.buffers]);
+  const parts = { adapter: 0, moments: 0, sums: 0 };
+  for (const [name, bytes] of all) {
+    if (!name.startsWith("adapter.")) continue;
+    const part = /\.(m|v)$/.test(name) ? "moments" : name.endsWith(".grad") ? "sums" : "adapter";
+    parts[part] += bytes;
+  }
+  return [
+    { name: "adapter", bytes: parts.adapter, about: `rank ${settings.rank}, float32` },
+    { name: "optimizer", bytes: parts.moments, about: "AdamW's two moments" },
+    { name: "accumulated gradients", bytes: parts.sums, about: `over ${settings.accumulation} microsteps` },
+    { name: "gradients", bytes: (apply ?? step).memory.gradients, about: "what the optimizer reads" },
+  ];
+}
+
+function encodedTerm(input: ForecastInput): MemoryTerm {
+  const { dataset, settings } = input;
+  const times = settings.flip ? 2 : 1;
+  const pictures = dataset.buckets.reduce((total, bucket) => {
+    const { picture } = encodedBytes(input, bucket);
+    return total + picture * ((bucket.pictures - bucket.heldOut) * times + bucket.heldOut);
+  }, 0);
+  const { text } = encodedBytes(input, { height: 0, width: 0 });
+  const count = dataset.buckets.reduce((total, bucket) => total + bucket.pictures, 0);
+  return {
+    name: "encoded pictures and captions",
+    bytes: pictures + text * (dataset.captions + 1),
+    about: `${count} pictures, ${dataset.captions} captions`,
+  };
+}
+
+function stepAbout({ settings, dataset }: ForecastInput): string {
+  const sizes = dataset.buckets.length === 1 ? "" : ` in the largest of ${dataset.buckets.length} buckets`;
+  return `of ${settings.batch} ${settings.batch === 1 ? "picture" : "pictures"}, forward and backward${sizes}`;
+}
