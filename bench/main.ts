@@ -6,6 +6,8 @@ import { type BenchOptions, type Claim, describeMachine } from "./claim.ts";
 import { speedClaim } from "./speed.ts";
 import { grid } from "./grid.ts";
 import { heldOut } from "./held-out.ts";
+import { inspectFaces } from "./inspect/faces.ts";
+import { inspectTrigger } from "./inspect/trigger.ts";
 import { inspectProof } from "./inspect/proof.ts";
 import { inspectSpeed } from "./inspect/speed.ts";
 import { makeFullSize } from "./make-full-size.ts";
@@ -23,6 +25,8 @@ const claims: readonly Claim[] = [
   grid,
   inspectSpeed,
   inspectProof,
+  inspectFaces,
+  inspectTrigger,
   makeFullSize("sdxl"),
   makeFullSize("sd15"),
   sdxlStep,
