@@ -21,6 +21,8 @@ export interface BenchOptions {
   readonly out: string | undefined;
   /** A base model as one file, or in the diffusers layout. */
   readonly form: "file" | "folder";
+  /** With blocks that a processor can run, where a claim has such. */
+  readonly isReduced: boolean;
   /** Lines about the machine, as `describeMachine` found it before the first measurement. */
   readonly machine: readonly string[];
 }

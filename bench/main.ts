@@ -11,9 +11,11 @@ import { inspectTrigger } from "./inspect/trigger.ts";
 import { inspectProof } from "./inspect/proof.ts";
 import { inspectSpeed } from "./inspect/speed.ts";
 import { makeFullSize } from "./make-full-size.ts";
+import { packGpu } from "./pack-gpu.ts";
 import { sdxlMemory } from "./sdxl-memory.ts";
 import { sdxlStep } from "./sdxl-step.ts";
 import { steady } from "./steady.ts";
+import { torchSdxl } from "./torch-sdxl.ts";
 import { torchStep } from "./torch-step.ts";
 import { workloads } from "./workloads.ts";
 
@@ -31,12 +33,14 @@ const claims: readonly Claim[] = [
   makeFullSize("sd15"),
   sdxlStep,
   sdxlMemory,
+  torchSdxl,
+  packGpu,
 ];
 
 const help = `Measures what Gesso claims of speed and memory, on this machine. Keep it idle meanwhile.
 
 Usage: npm run bench -- [NAME...] [--python PATH] [--threads N] [--rounds N] [--steps N] [--warmup N]
-                            [--base MODEL] [--out DIR] [--form file|folder] [--pictures N]
+                            [--base MODEL] [--out DIR] [--form file|folder] [--pictures N] [--reduced]
 
 ${claims.map(({ name, about }) => `  ${name.padEnd(18)}  ${about}`).join("\n")}
 
@@ -47,6 +51,7 @@ ${claims.map(({ name, about }) => `  ${name.padEnd(18)}  ${about}`).join("\n")}
   --warmup N          steps before them in each turn; default 1
   --base MODEL        the base model of sdxl-step: a single file, or a folder in the diffusers layout
   --out DIR           where make-sdxl and make-sd15 write: sdxl.safetensors or sd15.safetensors
+  --reduced           torch-sdxl and pack-gpu with blocks that a processor can run
   --form file|folder  or the folder sdxl or sd15 in the diffusers layout; default: file
   --pictures N        that inspect makes and looks at; default 300
 
@@ -72,6 +77,7 @@ async function main(args: readonly string[]): Promise<void> {
     base: values.base,
     out: values.out,
     form: readForm(values.form),
+    isReduced: values.reduced === true,
     machine: describeMachine(nameDevice(threads)),
   };
   const chosen = positionals.length === 0 ? claims.filter(({ onlyWhenNamed }) => !onlyWhenNamed) : positionals.map(findClaim);
@@ -91,6 +97,7 @@ function readArguments(args: readonly string[]) {
     out: text,
     form: text,
     pictures: text,
+    reduced: { type: "boolean" },
   } as const;
   try {
     return parseArgs({ args: [...args], allowPositionals: true, options });
