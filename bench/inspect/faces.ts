@@ -9,7 +9,7 @@ import { UserError } from "../../src/errors.ts";
 import { createFaceFinder, type FaceFinder, findFaceModel } from "../../src/trainer/find-faces.ts";
 import { type Claim, row } from "../claim.ts";
 import { counted, faceFolder } from "./face-pictures.ts";
-import { findViews } from "./sources.ts";
+import { findViews } from "./views.ts";
 
 interface Labelled {
   readonly path: string;
