@@ -21,7 +21,7 @@ gesso inspect ./photos --trigger sks --fix ./photos-mended
   noobai, flux. It decides the size, the habit of captions and the tokenizer; Flux's T5 tokens are not counted.
 - \`--html FILE\` writes one page with thumbnails, copies side by side, buckets and tags; it asks for nothing from elsewhere.
 - \`--json\` prints the whole report; \`--strict\` ends with exit code 1 when there are errors, for scripts.
-- \`--fix DIR\` carries out the safe mends in a copy: exact copies left out (the one with the longest caption stays), bars and frames cut
+- \`--fix DIR\` carries out the safe mends in a copy: exact copies left out (the one with the longest caption stays), bars on both sides cut
   off (saved as PNG), the trigger word put in front or spelt right. It says what it did, and never touches your files.
 - Pictures are decoded once; measurements are kept in Gesso's cache folder by content, so a second inspection takes seconds and Ctrl-C
   loses nothing.
