@@ -60,13 +60,12 @@ const setFamilies: { readonly [R in RecipeFamily]: InspectionTarget["family"] } 
 
 /** The target for a base model: captions are counted with its own tokenizer. */
 export function targetOfBase(base: BaseModel, choices: TargetChoices): InspectionTarget {
-  const isMini = base.name === "mini";
-  const recipe = isMini ? "mini" : recipeFamily(base);
+  const recipe = recipeFamily(base);
   const [encoder] = base.textEncoders;
-  const step = Math.max(networkUnitPx(base), isMini ? 1 : 64);
+  const step = Math.max(networkUnitPx(base), recipe === "mini" ? 1 : 64);
   return {
     base: base.name,
-    family: isMini ? "mini" : setFamilies[recipe],
+    family: setFamilies[recipe],
     type: choices.type,
     trigger: choices.trigger,
     resolutionPx: choices.resolutionPx ?? base.nativeResolutionPx,

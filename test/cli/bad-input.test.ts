@@ -40,6 +40,7 @@ const train = (dataset: string, ...more: string[]) => [
   inside("base"),
   "--out",
   inside("runs"),
+  "--yes",
   ...more,
 ];
 
@@ -118,6 +119,7 @@ test("pictures that cannot be used are left out with --skip-broken, and this is 
     inside("base"),
     "--out",
     inside("skipping"),
+    "--yes",
     "--skip-broken",
     "--steps",
     "1",
@@ -235,6 +237,9 @@ describe("an output folder is refused", () => {
         inside("base"),
         "--out",
         inside("full"),
+        "--yes",
+        // With one, the run would not have begun.
+        "--no-preflight",
         "--rank",
         "8",
         "--steps",
@@ -287,7 +292,7 @@ describe("a base model is refused", () => {
     );
     return inside(name);
   }
-  const trainOn = (base: string) => refusal(1, "train", inside("pictures"), "--base", base, "--out", inside("runs"));
+  const trainOn = (base: string) => refusal(1, "train", inside("pictures"), "--base", base, "--out", inside("runs"), "--yes");
 
   test("when a weight is missing", async () => {
     const base = await spoiltBase("lacking", (tensors) => tensors.delete("conv_in.weight"));

@@ -19,7 +19,7 @@ beforeAll(async () => {
 
 function train(name: string, ...more: string[]): Promise<CommandResult> {
   const settings = ["--type", "style", "--rank", "2", "--batch", "1", "--steps", "1"];
-  return gesso(["train", inside("pictures"), ...settings, "--name", name, "--out", inside("runs"), ...more]);
+  return gesso(["train", inside("pictures"), ...settings, "--name", name, "--out", inside("runs"), "--yes", ...more]);
 }
 
 async function readRun(name: string): Promise<{ plan: TrainPlan; metadata: Readonly<Record<string, string>> }> {
@@ -53,7 +53,7 @@ describe("an anime model on SD 1.5 with a VAE besides", () => {
     expect(text).toContain(` --vae ${inside(vae)} --lora `);
 
     const { plan, metadata } = await readRun("anime");
-    expect(plan.captionStyle).toEqual({ value: "tags", reason: "anime models on SD 1.5 were trained on Danbooru tags" });
+    expect(plan.captionStyle).toMatchObject({ value: "tags", reason: "anime models on SD 1.5 were trained on Danbooru tags" });
     expect(metadata).toMatchObject({
       ss_base_model_version: "sd_v1",
       ss_sd_model_name: base,
