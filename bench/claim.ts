@@ -11,6 +11,8 @@ export interface BenchOptions {
   readonly steps: number;
   /** Steps before the clock is on, in each turn. */
   readonly warmup: number;
+  /** Pictures that inspect looks at. */
+  readonly pictures: number;
   /** A Python interpreter with torch, diffusers and peft. */
   readonly python: string | undefined;
   /** A base model to measure with. */

@@ -36,7 +36,7 @@ const claims: readonly Claim[] = [
 const help = `Measures what Gesso claims of speed and memory, on this machine. Keep it idle meanwhile.
 
 Usage: npm run bench -- [NAME...] [--python PATH] [--threads N] [--rounds N] [--steps N] [--warmup N]
-                            [--base MODEL] [--out DIR] [--form file|folder] [--reduced]
+                            [--base MODEL] [--out DIR] [--form file|folder] [--pictures N] [--reduced]
 
 ${claims.map(({ name, about }) => `  ${name.padEnd(18)}  ${about}`).join("\n")}
 
@@ -49,6 +49,7 @@ ${claims.map(({ name, about }) => `  ${name.padEnd(18)}  ${about}`).join("\n")}
   --out DIR           where make-sdxl and make-sd15 write: sdxl.safetensors or sd15.safetensors
   --reduced           torch-sdxl and pack-gpu with blocks that a processor can run
   --form file|folder  or the folder sdxl or sd15 in the diffusers layout; default: file
+  --pictures N        that inspect makes and looks at; default 300
 
 Example: npm run bench -- mini-step --python .venv/bin/python
 
@@ -67,6 +68,7 @@ async function main(args: readonly string[]): Promise<void> {
     rounds: readCount("rounds", values.rounds, 5),
     steps: readCount("steps", values.steps, 3),
     warmup: readCount("warmup", values.warmup, 1),
+    pictures: readCount("pictures", values.pictures, 300),
     python: values.python,
     base: values.base,
     out: values.out,
@@ -91,6 +93,7 @@ function readArguments(args: readonly string[]) {
     out: text,
     form: text,
     reduced: { type: "boolean" },
+    pictures: text,
   } as const;
   try {
     return parseArgs({ args: [...args], allowPositionals: true, options });

@@ -17,6 +17,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   lora: ["graph", "formats", "models", "diffusion", "node:", "ml-matrix"],
   engines: ["graph", "formats", "node:", "onnxruntime-node", "onnx-buf", "@bufbuild/protobuf"],
   dataset: ["formats", "node:"],
+  doctor: ["engines", "node:"],
   planner: ["graph", "nn", "models", "lora", "diffusion"],
   checkpoints: ["graph", "formats", "models", "nn", "diffusion", "lora", "engines", "node:"],
   trainer: [
@@ -36,6 +37,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   index: [
     "node:",
     "dataset",
+    "doctor",
     "planner",
     "trainer",
     "checkpoints",

@@ -13,6 +13,7 @@ Says what in a dataset would make training fail, why, and how to mend it, before
 \`\`\`
 gesso inspect ./photos --base sdxl --type style --trigger inkwash
 gesso inspect ./photos --base pony --type character --trigger sks --html report.html
+gesso inspect ./photos --trigger sks --draw
 gesso inspect ./photos --trigger sks --fix ./photos-mended
 \`\`\`
 
@@ -29,14 +30,33 @@ Severities: an **error** should be mended before training, a **warning** will sh
 Thresholds marked *heuristic* are Gesso's own choice: nobody has published a value. What the checks find of faults planted in
 pictures they were not set on is printed by \`npm run bench -- inspect-proof\`, and what they cost by \`npm run bench -- inspect\`.
 
-What is not looked for: faces (no model comes with Gesso), watermarks in the middle of pictures or repeated over all of them, and what
-the base model draws for a trigger word by itself.
+## Faces
+
+In sets for a character, faces are looked for with BlazeFace, from the npm package \`@mediapipe/face_detection\` (Apache-2.0, an optional
+dependency; where it is missing the report says that faces were not looked for). It knows people as photographs and paintings show them;
+faces of drawn characters, masks, animals, and faces turned away are often not found, so faces are only judged where at least half of the
+pictures show one. The height of a face is that of its box, from the brow to the chin. Precision and recall on pictures that come with
+packages: \`npm run bench -- inspect-faces\`.
+
+## What the base draws for the trigger word
+
+\`--draw\` has the base draw the word by itself and an empty prompt, 6 seeds each, and a caption of the set with the word and without it.
+Below 0.75 times the distance between two seeds the word means little or nothing to the base, as a trigger word should; above, the base
+draws something of its own. The distance is that of layout and colour, as for clusters. The limit was set on words that mini knows or does
+not and is checked by \`npm run bench -- inspect-trigger\`; on other bases it is a guess. In a caption, a small base such as mini changes
+its picture for any word, so that figure is only told.
+
+## What is not looked for
+
+Watermarks in the middle of pictures or repeated over all of them. Clusters and variety go by layout and colour, not by what a picture
+shows: the npm packages that carry a general network for that are larger than 40 MB.
 `;
 
 const headings: Readonly<Record<string, string>> = {
   resolution: "Size and shape",
   sharpness: "What the pixels are like",
   copies: "Copies",
+  faces: "Faces of a character",
   caption: "Captions",
   tags: "Tags and trigger word",
   set: "The set as a whole",

@@ -4,8 +4,15 @@ import type { BaseModel, BaseOptions } from "./checkpoints/base.ts";
 import { userCacheFolder } from "./checkpoints/cache-folder.ts";
 import { extractAdapter as extractFrom, type ExtractOptions, type ExtractReport } from "./checkpoints/extract-adapter.ts";
 import { openBase as openBaseIn } from "./checkpoints/open-base.ts";
+import { examine } from "./doctor/examine.ts";
+import type { DoctorReport } from "./doctor/judge.ts";
 import { inspectDataset as inspectDatasetWith, type InspectionEvent } from "./dataset/inspect.ts";
-import { createChosenEngine } from "./engines/choose.ts";
+import type { InspectionTarget } from "./dataset/checks/check.ts";
+import type { DrawTrigger } from "./dataset/trigger-facts.ts";
+import { chooseEngine, createChosenEngine, measureDevice } from "./engines/choose.ts";
+import { UserError } from "./errors.ts";
+import { drawForTrigger } from "./trainer/draw-trigger.ts";
+import { createFaceFinder, type FaceFinder, findFaceModel } from "./trainer/find-faces.ts";
 import type { Engine } from "./engines/engine.ts";
 import { createOrtEngine } from "./engines/ort/engine.ts";
 import { readBaseWeight } from "./checkpoints/read-weight.ts";
@@ -19,10 +26,20 @@ import {
 } from "./lora/rework.ts";
 import type { RankChoice } from "./lora/svd.ts";
 import { type AdapterReport, inspectAdapter as inspectWith, type InspectOptions } from "./lora/inspect.ts";
+import { gpuPrices, type GpuPrices } from "./planner/gpu-prices.ts";
 import { settingsOf, type TrainPlan } from "./planner/plan.ts";
 import { version } from "./trainer/adapter-file.ts";
-import type { TrainEvent } from "./trainer/events.ts";
-import { isInspectionFamily, type TargetChoices, targetOfBase, targetOfFamily } from "./trainer/inspection-target.ts";
+import type { PreflightEvent, TrainEvent } from "./trainer/events.ts";
+import {
+  type InspectionFamily,
+  isInspectionFamily,
+  type TargetChoices,
+  targetOfBase,
+  targetOfFamily,
+} from "./trainer/inspection-target.ts";
+import { datasetLoadOf } from "./trainer/forecast/forecast.ts";
+import { readRunPictures } from "./trainer/pictures.ts";
+import { prospectRun as prospectWith, type RunProspect } from "./trainer/prospect.ts";
 import { readPlan } from "./trainer/run-folder.ts";
 import {
   drawPictures as drawPicturesWith,
@@ -44,21 +61,32 @@ export { readDataset } from "./dataset/read.ts";
 export type { Dataset, DatasetItem, Finding, ReadDatasetOptions } from "./dataset/read.ts";
 export { insertTrigger } from "./dataset/captions.ts";
 export type { InspectionEvent } from "./dataset/inspect.ts";
-export type { CopyReport, DatasetReport, InspectionFinding, PictureReport } from "./dataset/report.ts";
+export type { CopyReport, DatasetReport, FacesReport, InspectionFinding, PictureReport } from "./dataset/report.ts";
 export { mendDataset } from "./dataset/mend.ts";
 export type { MendReport } from "./dataset/mend.ts";
+export { limit as inspectionLimit } from "./dataset/checks/check.ts";
+export type { TriggerDrawing } from "./dataset/trigger-facts.ts";
 export { inspectionFamilies } from "./trainer/inspection-target.ts";
 export { makeThumbnail } from "./formats/thumbnails.ts";
 export { describeDataset } from "./trainer/dataset-facts.ts";
 
 export { planTraining, settingsOf } from "./planner/plan.ts";
 export type { BaseFacts, DatasetFacts, Planned, TrainPlan, TrainSettings, UserChoices } from "./planner/plan.ts";
+export type { CardCost, RunCosts } from "./planner/costs.ts";
+export { placeDose } from "./planner/dose.ts";
+export type { PlacedDose } from "./planner/dose.ts";
+export { parseGpuPrices } from "./planner/gpu-prices.ts";
+export type { GpuCard, GpuPrices } from "./planner/gpu-prices.ts";
+export { tellFinding } from "./planner/rules.ts";
+export type { PlanFinding } from "./planner/rules.ts";
+export { isHeuristic, sources } from "./planner/sources.ts";
+export type { RunProspect } from "./trainer/prospect.ts";
 export { loraTypes } from "./planner/recipes.ts";
 export type { LoraType } from "./planner/recipes.ts";
 export { targetSets } from "./lora/targets.ts";
 export type { TargetSet } from "./lora/targets.ts";
 
-export type { Losses, TrainEvent, Validation } from "./trainer/events.ts";
+export type { Losses, PreflightEvent, TrainEvent, Validation } from "./trainer/events.ts";
 export { readEvents, readPlan } from "./trainer/run-folder.ts";
 
 export { basePrecisions, chooseEngine, createChosenEngine, engineNames, precisions } from "./engines/choose.ts";
@@ -79,6 +107,18 @@ export type {
   TimeForecast,
   TimeTerm,
 } from "./trainer/forecast/forecast.ts";
+
+export { isRight } from "./engines/check-engine.ts";
+export type { DoctorReport } from "./doctor/judge.ts";
+export type { EngineFacts as ExaminedEngine, MachineFacts } from "./doctor/facts.ts";
+export { removeSetup, runSetup } from "./doctor/setup/install.ts";
+export type { SetupHooks, SetupResult } from "./doctor/setup/install.ts";
+export { planSetup } from "./doctor/setup/plan.ts";
+export type { SetupOptions, SetupPlan } from "./doctor/setup/plan.ts";
+export { torchBuilds } from "./doctor/torch-builds.ts";
+export type { BuildName } from "./doctor/torch-builds.ts";
+export { redactValue as redactReport, shortenHome } from "./doctor/redact.ts";
+export { flopRate, gigabytes, megabytesPerSecond } from "./doctor/words.ts";
 
 export { samplerNames } from "./diffusion/samplers/samplers.ts";
 export type { SamplerName } from "./diffusion/samplers/samplers.ts";
@@ -127,10 +167,16 @@ export interface RunOptions {
   readonly createEngine?: () => Promise<Engine>;
   /** Asks the run to save itself and stop. */
   readonly signal?: AbortSignal | undefined;
+  /** Arguments for torchrun, where several machines train together. */
+  readonly torchrun?: string | undefined;
+  /** Do everything once on the largest pictures before the run begins: a step, a measurement, a preview's step, a checkpoint. */
+  readonly preflight?: boolean | undefined;
+  /** Asked after the preflight; when it says no, nothing is trained and nothing is left behind. */
+  readonly approve?: ((preflight: PreflightEvent) => Promise<boolean>) | undefined;
 }
 
 /**
- * Carries out a plan. The last event is `done`, `stopped` or `failed`.
+ * Carries out a plan. The last event is `done`, `stopped`, `declined` or `failed`.
  *
  * @param options.torchrun arguments for torchrun, where several machines train together
  * @throws UserError for whatever the user can mend
@@ -138,10 +184,10 @@ export interface RunOptions {
  */
 export function train(
   plan: TrainPlan,
-  { createEngine, torchrun, signal }: RunOptions & { readonly torchrun?: string | undefined } = {},
+  { createEngine, torchrun, ...options }: RunOptions = {},
 ): AsyncGenerator<TrainEvent, void> {
   const planned = (): Promise<Engine> => createChosenEngine({ ...settingsOf(plan), torchrun });
-  return trainWith(plan, { createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile(), signal });
+  return trainWith(plan, { ...options, createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile() });
 }
 
 /**
@@ -152,27 +198,26 @@ export function train(
  */
 export function resumeTraining(
   runFolder: string,
-  {
-    createEngine,
-    python,
-    torchrun,
-    signal,
-  }: RunOptions & { readonly python?: string | undefined; readonly torchrun?: string | undefined } = {},
+  { createEngine, python, torchrun, ...options }: RunOptions & { readonly python?: string | undefined } = {},
 ): AsyncGenerator<TrainEvent, void> {
   const planned = async (): Promise<Engine> => {
     const settings = settingsOf(await readPlan(runFolder));
     return createChosenEngine({ ...settings, python: python ?? settings.python, torchrun });
   };
-  return resumeWith(runFolder, { createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile(), signal });
+  return resumeWith(runFolder, { ...options, createEngine: createEngine ?? planned, hashCacheFile: hashCacheFile() });
 }
 
 export interface InspectionChoices extends Partial<TargetChoices> {
-  /** "mini", a folder or file as `openBase` takes it, or one of `inspectionFamilies`; "mini" by default. */
-  readonly base?: string | undefined;
+  /** A base model, "mini", a folder or file as `openBase` takes it, or one of `inspectionFamilies`; "mini" by default. */
+  readonly base?: string | BaseModel | undefined;
   /** For pictures without a caption of their own. */
   readonly defaultCaption?: string | undefined;
   /** Where measurements are kept; the user's cache folder by default, null for nowhere. */
   readonly cacheFolder?: string | null | undefined;
+  /** Has the base draw what the trigger word means to it: two dozen pictures. */
+  readonly drawTrigger?: boolean | undefined;
+  /** For drawing; what `chooseEngine` finds by default. */
+  readonly createEngine?: (() => Promise<Engine>) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -186,9 +231,103 @@ export interface InspectionChoices extends Partial<TargetChoices> {
 export async function* inspectDataset(folder: string, choices: InspectionChoices = {}): AsyncGenerator<InspectionEvent, void> {
   const { base = "mini", type = "concept", cacheFolder, defaultCaption, signal } = choices;
   const wanted = { ...choices, type };
-  const target = isInspectionFamily(base) ? await targetOfFamily(base, wanted) : targetOfBase(await openBase(base), wanted);
+  const opened = await openInspected(base);
+  const target = typeof opened === "string" ? await targetOfFamily(opened, wanted) : targetOfBase(opened, wanted);
+  const model = typeof opened === "string" ? undefined : opened;
   const kept = cacheFolder === null ? undefined : (cacheFolder ?? join(userCacheFolder(), "inspect"));
-  yield* inspectDatasetWith(folder, { target, cacheFolder: kept, defaultCaption, signal });
+  const drawTrigger = choices.drawTrigger === true ? prepareDrawing(model, choices) : undefined;
+  const faces = lazyFaceFinder();
+  try {
+    yield* inspectDatasetWith(folder, {
+      target,
+      cacheFolder: kept,
+      defaultCaption,
+      signal,
+      findFaces: faces?.find,
+      drawTrigger,
+    });
+  } finally {
+    await faces?.dispose();
+  }
+}
+
+/** The base itself, where it is one and not the name of a family. */
+async function openInspected(base: string | BaseModel): Promise<BaseModel | InspectionFamily> {
+  if (typeof base !== "string" || isInspectionFamily(base)) return base;
+  return openBase(base);
+}
+
+/** @throws UserError where there is nothing to draw, or nothing to draw with */
+function prepareDrawing(
+  base: BaseModel | undefined,
+  { trigger, createEngine, signal, base: name }: InspectionChoices,
+): DrawTrigger {
+  if (trigger === undefined)
+    throw new UserError("There is no trigger word to draw.", { fix: "Give one with --trigger WORD.", exitCode: 2 });
+  if (!base) {
+    throw new UserError(`${String(name)} is the name of a family: there is no model to draw with.`, {
+      fix: "Give the checkpoint itself with --base FILE, or leave --draw out.",
+      exitCode: 2,
+    });
+  }
+  const chosen = async (): Promise<Engine> => createChosenEngine(await chooseEngine({}, process.env));
+  return (word, captions) =>
+    drawForTrigger(word, captions, {
+      base,
+      signal,
+      createEngine: createEngine ?? (base.name === "mini" ? createOrtEngine : chosen),
+    });
+}
+
+/** The network is read when the first face is looked for. Undefined where the package that it comes in is not installed. */
+function lazyFaceFinder(): FaceFinder | undefined {
+  const model = findFaceModel();
+  if (model === undefined) return undefined;
+  let finder: Promise<FaceFinder> | undefined;
+  return {
+    find: async (path) => (await (finder ??= createFaceFinder(model, createOrtEngine))).find(path),
+    dispose: async () => (await finder)?.dispose(),
+  };
+}
+
+export interface ProspectOptions {
+  /** Of rented cards; the table that comes with Gesso by default. */
+  readonly prices?: GpuPrices | undefined;
+}
+
+/**
+ * Fits a plan to this machine and says what the run will take: memory term by term, time, disk, and what it would cost on rented cards.
+ * Starts the plan's engine for a second to measure it; nothing is trained or written.
+ *
+ * @throws UserError for a dataset or an engine that cannot be used
+ * @example const { plan, forecast, costs } = await prospectRun(planTraining(facts, base, device, choices), base);
+ */
+export async function prospectRun(
+  plan: TrainPlan,
+  base: BaseModel,
+  { prices = gpuPrices }: ProspectOptions = {},
+): Promise<RunProspect> {
+  const settings = settingsOf(plan);
+  const load = datasetLoadOf(await readRunPictures(settings), base);
+  return prospectWith({ plan, base, load, device: await measureDevice(settings), prices });
+}
+
+export interface ExamineChoices {
+  /** Only this interpreter is looked at; else those that a run would find. */
+  readonly python?: string | undefined;
+  /** Where runs are to be made; "runs" by default. */
+  readonly runsFolder?: string;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: (what: string) => void;
+}
+
+/**
+ * What this machine can do, what is in the way of training, and what mends it. Starts every engine that is there once.
+ *
+ * @example const { verdict, findings } = await examineMachine(); // findings: [{ id: "torch-cpu-build", mark: "broken", message, mend }]
+ */
+export function examineMachine({ runsFolder = "runs", ...choices }: ExamineChoices = {}): Promise<DoctorReport> {
+  return examine({ ...choices, version, env: process.env, runsFolder, cacheFolder: userCacheFolder() });
 }
 
 /** Draws one picture for each prompt, on the CPU engine when no other is given. */

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { describeCaption } from "../../src/dataset/caption-facts.ts";
 import type { CaptionFacts } from "../../src/dataset/caption-facts.ts";
 import { pictureFolder } from "./sources.ts";
-import type { Tally } from "./proof.ts";
+import type { Tally } from "./judge.ts";
 
 const trigger = "inkwash7";
 

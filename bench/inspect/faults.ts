@@ -1,14 +1,18 @@
 /** The faults that the proof plants, one a row: what is done to a clean view, and which check must find it. */
 import sharp from "sharp";
 import type { Sharp } from "sharp";
-import type { View } from "./sources.ts";
+import type { View } from "./views.ts";
 
 export interface Fault {
   readonly name: string;
   /** The check that must find it. */
   readonly check: string;
+  /** Checks that find it as well as its own does: an enlargement that is blurred outright is told as blur. */
+  readonly or?: readonly string[];
   /** Checks that may find it as well, for it is that too: neither right nor wrong. */
   readonly also: readonly string[];
+  /** Only planted in views that are sharp: there is nothing to take from others. */
+  readonly needsSharp?: boolean;
   /** @param r a number in 0..1 that is the same for the same view */
   plant(png: Buffer, view: View, r: number): Promise<{ readonly bytes: Buffer; readonly extension: string }>;
 }
@@ -26,12 +30,15 @@ export const faults: readonly Fault[] = [
     name: "Gaussian blur, 2.5 to 6 px",
     check: "sharpness.blur",
     also: ["exposure.flat", "sharpness.soft"],
+    needsSharp: true,
     plant: (bytes, _, r) => jpeg(sharp(bytes).blur(2.5 + 3.5 * r), 92),
   },
   {
     name: "enlarged 1.7 to 3 times",
     check: "sharpness.soft",
+    or: ["sharpness.blur"],
     also: ["sharpness.blur"],
+    needsSharp: true,
     async plant(bytes, { widthPx, heightPx }, r) {
       const small = await sharp(bytes)
         .resize(Math.round(widthPx / (1.7 + 1.3 * r)))
@@ -41,22 +48,22 @@ export const faults: readonly Fault[] = [
     },
   },
   {
-    name: "under-exposed",
+    name: "under-exposed: a sixteenth to a fifth of the light",
     check: "exposure.dark",
     also: ["exposure.flat", "content.little", "sharpness.blur", "frame.border"],
-    plant: (bytes, _, r) => jpeg(sharp(bytes).linear(0.06 + 0.1 * r, 0), 92),
+    plant: (bytes, _, r) => jpeg(sharp(bytes).linear(0.06 + 0.14 * r, 0), 92),
   },
   {
-    name: "over-exposed",
+    name: "over-exposed: all within the lightest 2 to 4 %",
     check: "exposure.light",
     also: ["exposure.flat", "content.little", "sharpness.blur", "frame.border"],
     plant: (bytes, _, r) => jpeg(sharp(bytes).linear(0.015 + 0.02 * r, 250), 92),
   },
   {
-    name: "haze",
+    name: "haze: a twentieth to a seventh of the contrast",
     check: "exposure.flat",
     also: ["exposure.light", "content.little", "sharpness.blur", "frame.border"],
-    plant: (bytes, _, r) => jpeg(sharp(bytes).linear(0.05 + 0.04 * r, 120), 92),
+    plant: (bytes, _, r) => jpeg(sharp(bytes).linear(0.05 + 0.09 * r, 120), 92),
   },
   {
     name: "one small shape on one colour",
@@ -88,23 +95,52 @@ export const faults: readonly Fault[] = [
     },
   },
   {
+    name: "one bar of 5 to 14 %, at any side",
+    check: "frame.border",
+    also: [],
+    plant(bytes, { widthPx, heightPx }, r) {
+      const share = 0.05 + 0.09 * r;
+      const side = (["top", "right", "bottom", "left"] as const)[Math.round(r * 1000) % 4] ?? "top";
+      const px = Math.round(share * (side === "top" || side === "bottom" ? heightPx : widthPx));
+      return jpeg(sharp(bytes).extend({ [side]: px, background: groundOf(r) }), 85);
+    },
+  },
+  {
+    name: "bars of film: dark, noisy, with a soft edge, quality 60",
+    check: "frame.border",
+    also: ["compression.jpeg"],
+    async plant(bytes, { widthPx, heightPx }, r) {
+      const bar = Math.round((0.05 + 0.08 * r) * heightPx);
+      const noise = { type: "gaussian", mean: 10 + 20 * r, sigma: 2 + 3 * r } as const;
+      const height = heightPx + 2 * bar;
+      const grain = await sharp({ create: { width: widthPx, height, channels: 3, background: "#000", noise } })
+        .png()
+        .toBuffer();
+      const mask = `<svg width="${widthPx}" height="${height}"><filter id="b"><feGaussianBlur stdDeviation="0 1.2"/></filter><rect x="-20" width="${widthPx + 40}" y="${bar}" height="${heightPx}" fill="#fff" filter="url(#b)"/></svg>`;
+      const picture = await sharp(bytes).ensureAlpha().extend({ top: bar, bottom: bar, background: "#000" }).png().toBuffer();
+      const soft = await sharp(picture)
+        .composite([{ input: Buffer.from(mask), blend: "dest-in" }])
+        .png()
+        .toBuffer();
+      return jpeg(sharp(grain).composite([{ input: soft }]), 60);
+    },
+  },
+  {
     name: "saved as JPEG of quality 8 to 35",
     check: "compression.jpeg",
-    also: [],
+    also: ["sharpness.soft"],
     plant: (bytes, _, r) => jpeg(sharp(bytes), Math.round(8 + 27 * r)),
   },
   {
-    name: "the same, saved again as PNG",
+    name: "the same, cut by 1 to 7 px and saved again as PNG",
     check: "compression.jpeg",
-    also: [],
-    async plant(bytes, _, r) {
-      return png(
-        sharp(
-          await sharp(bytes)
-            .jpeg({ quality: Math.round(8 + 27 * r) })
-            .toBuffer(),
-        ),
-      );
+    also: ["sharpness.soft"],
+    async plant(bytes, { widthPx, heightPx }, r) {
+      const low = await sharp(bytes)
+        .jpeg({ quality: Math.round(8 + 27 * r) })
+        .toBuffer();
+      const [left, top] = [1 + (Math.round(r * 100) % 7), 1 + (Math.round(r * 1000) % 7)];
+      return png(sharp(low).extract({ left, top, width: widthPx - left, height: heightPx - top }));
     },
   },
   {
@@ -129,7 +165,7 @@ export const faults: readonly Fault[] = [
   {
     name: "cut to a strip of 3.2 to 6 to 1",
     check: "shape.aspect",
-    also: ["shape.crop", "resolution.small"],
+    also: ["shape.crop", "resolution.small", "exposure.flat", "content.little"],
     plant: (bytes, { widthPx, heightPx }, r) =>
       png(
         sharp(bytes).extract({
@@ -181,13 +217,23 @@ export const copyFaults: readonly CopyFault[] = [
   },
 ];
 
-/** A mark as sites put it on pictures: half-transparent letters in a corner. */
+/** A mark as sites put it on pictures, in a corner: half-transparent letters, or a small emblem where `text` is empty. */
 export function markSvg({ widthPx, heightPx }: View, text: string, corner: number, opacity: number): Buffer {
   const size = 0.035 * Math.min(widthPx, heightPx);
   const x = corner % 2 === 0 ? size : widthPx - size;
   const y = corner < 2 ? 1.8 * size : heightPx - size;
   const anchor = corner % 2 === 0 ? "start" : "end";
+  const ink = `fill="#fff" stroke="#000" stroke-width="${size / 20}" opacity="${opacity}"`;
+  const letters = `<text x="${x}" y="${y}" font-family="sans-serif" font-weight="bold" font-size="${size}" text-anchor="${anchor}" ${ink}>${text}</text>`;
   return Buffer.from(
-    `<svg width="${widthPx}" height="${heightPx}"><text x="${x}" y="${y}" font-family="sans-serif" font-weight="bold" font-size="${size}" text-anchor="${anchor}" fill="#fff" stroke="#000" stroke-width="${size / 20}" opacity="${opacity}">${text}</text></svg>`,
+    `<svg width="${widthPx}" height="${heightPx}">${text === "" ? emblem(corner, size, x, y, ink) : letters}</svg>`,
   );
+}
+
+/** A ring with a bar through it, 2.6 letters high. */
+function emblem(corner: number, size: number, x: number, y: number, ink: string): string {
+  const r = 1.3 * size;
+  const [cx, cy] = [corner % 2 === 0 ? x + r : x - r, corner < 2 ? y - 0.8 * size + r : y - r];
+  const bar = `<rect x="${cx - 1.7 * r}" y="${cy - 0.2 * r}" width="${3.4 * r}" height="${0.4 * r}" ${ink}/>`;
+  return `<path fill-rule="evenodd" d="M${cx - r},${cy}a${r},${r} 0 1,0 ${2 * r},0a${r},${r} 0 1,0 ${-2 * r},0M${cx - 0.7 * r},${cy}a${0.7 * r},${0.7 * r} 0 1,1 ${1.4 * r},0a${0.7 * r},${0.7 * r} 0 1,1 ${-1.4 * r},0" ${ink}/>${bar}`;
 }

@@ -12,10 +12,12 @@ import { renderSheet } from "../../src/formats/sheet.ts";
 import { createPainter, type Painter } from "../../src/trainer/sample.ts";
 import { createWeightStore } from "../../src/trainer/weights.ts";
 import { resolutionPx } from "./configs.ts";
+import { outlineOf } from "./outline.ts";
 
 const help = `Measures the bundled model mini.
 
 Usage: npm run mini:measure -- [options]
+  --base DIR      the model (default: mini itself)
   --data DIR      the pictures of npm run mini:data (default .cache/mini-data)
   --prompts N     prompts of the training sets to draw (default 100)
   --steps N       sampling steps (default 20)
@@ -23,9 +25,10 @@ Usage: npm run mini:measure -- [options]
   --sheet FILE    also write a sheet of the first pictures
   --help          show this
 
-It draws N (subject, style) prompts of the training pictures with seed 1, encodes each drawing, and looks for its nearest neighbours among
-the latents of all training pictures: a drawing counts when its subject is among the first five. Then it encodes and decodes the pictures of the sets
-that mini never saw and prints the mean PSNR.`;
+It draws N (subject, style) prompts of the training pictures with seed 1 and looks for each drawing's nearest neighbours among all training
+pictures: a drawing counts when its subject is among the first five. Near is meant in two ways: by the autoencoder's latents, and by outlines
+(histograms of oriented gradients). How far each can be trusted is measured first, on real pictures whose subject and style are trained and
+whose combination is not. Then the pictures of the sets that mini never saw are encoded and decoded, for the mean PSNR.`;
 
 interface Row {
   readonly file_name: string;
@@ -37,6 +40,7 @@ interface Row {
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
+      base: { type: "string", default: "mini" },
       data: { type: "string", default: ".cache/mini-data" },
       prompts: { type: "string", default: "100" },
       steps: { type: "string", default: "20" },
@@ -53,7 +57,7 @@ async function main(): Promise<void> {
     .trim()
     .split("\n")
     .map((line) => JSON.parse(line) as Row);
-  const base = await openBase("mini", { hashCacheFile: undefined });
+  const base = await openBase(values.base, { hashCacheFile: undefined });
   const engine = await createOrtEngine();
   const weights = createWeightStore(engine, base);
   const side = resolutionPx / base.pixelsPerLatent;
@@ -61,21 +65,27 @@ async function main(): Promise<void> {
   const decode = await weights.compile(buildVaeDecoding(base, 1, side, side), "decode");
 
   const trained = rows.filter(({ split }) => split === "train");
-  const known = [];
-  for (const row of trained) known.push({ row, latents: await encodePicture(encode, await readPixels(values.data, row)) });
-
+  const known = await embedRows(values.data, trained, encode);
+  const real = await embedRows(
+    values.data,
+    rows.filter(({ split }) => split === "heldout-pair"),
+    encode,
+  );
   const order = permutation({ seed: 1, purpose: "order" }, trained.length);
   const painter = createPainter({ base, weights });
-  const drawn: { row: Row; picture: Pixels; isFound: boolean }[] = [];
+  const drawn: (Embedded & { picture: Pixels })[] = [];
   for (const index of order.subarray(0, Number(values.prompts))) {
     const row = trained[index];
     if (!row) continue;
     const picture = await draw(painter, row.text, Number(values.steps), Number(values.cfg));
-    const nearest = findNearestRows(await encodePicture(encode, toPlanes(picture.data, picture.channels)), known, 5);
-    drawn.push({ row, picture, isFound: nearest.some(({ subject }) => subject === row.subject) });
+    drawn.push({ picture, ...(await embed(row, toPlanes(picture.data, picture.channels), encode)) });
   }
-  const found = drawn.filter(({ isFound }) => isFound).length;
-  console.log(`right subject among the five nearest training pictures: ${found} of ${drawn.length}`);
+  for (const by of ["latents", "outline"] as const) {
+    const count = (list: readonly Embedded[]): string =>
+      `${list.filter((entry) => isFound(entry, known, by)).length} of ${list.length}`;
+    console.log(`right subject among the five nearest training pictures, by ${by}: ${count(drawn)} drawings`);
+    console.log(`  of real pictures of held-out pairs it finds ${count(real)}`);
+  }
 
   const unseen = rows.filter(({ split }) => split === "heldout-style");
   let total = 0;
@@ -109,17 +119,29 @@ async function encodePicture(encode: Executable, pixels: Float32Array): Promise<
   return latents;
 }
 
-/** The rows whose latents are nearest by Euclidean distance. */
-function findNearestRows(
-  latents: Float32Array,
-  known: readonly { row: Row; latents: Float32Array }[],
-  count: number,
-): readonly Row[] {
-  const distances = known.map((entry) => ({ row: entry.row, distance: squaredDistance(latents, entry.latents) }));
-  return distances
-    .sort((a, b) => a.distance - b.distance)
-    .slice(0, count)
-    .map(({ row }) => row);
+/** A picture, and what it is compared by. */
+interface Embedded {
+  readonly row: Row;
+  readonly latents: Float32Array;
+  /** Of length 1: the nearest by distance is the nearest by angle. */
+  readonly outline: Float32Array;
+}
+
+async function embed(row: Row, pixels: Float32Array, encode: Executable): Promise<Embedded> {
+  return { row, latents: await encodePicture(encode, pixels), outline: outlineOf(pixels, resolutionPx) };
+}
+
+async function embedRows(folder: string, rows: readonly Row[], encode: Executable): Promise<readonly Embedded[]> {
+  const embedded: Embedded[] = [];
+  for (const row of rows) embedded.push(await embed(row, await readPixels(folder, row), encode));
+  return embedded;
+}
+
+/** Whether the subject is among the five nearest. */
+function isFound(entry: Embedded, known: readonly Embedded[], by: "latents" | "outline"): boolean {
+  const distances = known.map((other) => ({ row: other.row, distance: squaredDistance(entry[by], other[by]) }));
+  const nearest = distances.sort((a, b) => a.distance - b.distance).slice(0, 5);
+  return nearest.some(({ row }) => row.subject === entry.row.subject);
 }
 
 function squaredDistance(a: Float32Array, b: Float32Array): number {
@@ -134,7 +156,7 @@ async function reconstructionPsnr(encode: Executable, decode: Executable, pixels
   return -10 * Math.log10(squaredDistance(clipped, pixels) / pixels.length / 4);
 }
 
-async function writeSheet(file: string, drawn: readonly { row: Row; picture: Pixels; isFound: boolean }[]): Promise<void> {
+async function writeSheet(file: string, drawn: readonly { picture: Pixels }[]): Promise<void> {
   const columns = 10;
   const rowCount = Math.ceil(drawn.length / columns);
   const tiles = Array.from({ length: rowCount }, (_, y) =>

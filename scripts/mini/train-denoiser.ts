@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import type { Engine, TensorData } from "../../src/engines/engine.ts";
 import { integers, normal } from "../../src/diffusion/philox.ts";
 import { lossWeights } from "../../src/diffusion/loss.ts";
-import { addNoise, parseSchedule, target } from "../../src/diffusion/schedule.ts";
+import { addNoise, parseSchedule, snr, target } from "../../src/diffusion/schedule.ts";
 import { parseClipTextConfig } from "../../src/models/clip/config.ts";
 import { createClipTokenizer, type ClipTokenizer } from "../../src/models/clip/tokenizer.ts";
 import { maxTokens, resolutionPx, schedulerConfig, textConfigs } from "./configs.ts";
@@ -56,7 +56,14 @@ export function parseTextConfigs({ vocabSize, bosId, eosId }: ClipTokenizer): Te
 }
 
 const schedule = parseSchedule(schedulerConfig);
-const weights = lossWeights(schedule, { kind: "minSnr", gamma: snrGamma });
+/**
+ * Min-SNR times sqrt((SNR + 1) / SNR), half way in the exponent from the error of the noise to that of the velocity. What a picture shows is settled where the
+ * noise is strong, and there the error of the noise hardly tells a right guess from a wrong one: at timestep 800 it counts the picture's error 0.04 fold.
+ */
+const weights = lossWeights(schedule, { kind: "minSnr", gamma: snrGamma }).map((weight, timestep) => {
+  const ratio = snr(schedule, timestep);
+  return weight * Math.sqrt((ratio + 1) / ratio);
+});
 
 function denoiserFeeds(pictures: Pictures, latents: Latents, tokenizers: Tokenizers, step: number): Record<string, TensorData> {
   const rows = integers({ seed, purpose: "order", step }, batch, pictures.count);

@@ -15,6 +15,7 @@ Usage: npm run mini:train -- [options]
   --state DIR          where weights and optimizer are kept    (default .cache/mini-train)
   --from DIR           start from an exported model, such as models/mini, instead of random weights
   --stage vae|denoiser|decoder|export|all                      (default all)
+  --out DIR            where the model is written               (default models/mini)
   --vae-steps N        steps of the autoencoder                (default 6000)
   --denoiser-steps N   steps of denoiser and text encoders     (default 6000)
   --decoder-steps N    further steps of the decoder alone      (default 6000)
@@ -30,6 +31,7 @@ async function main(): Promise<void> {
       data: { type: "string", default: ".cache/mini-data" },
       state: { type: "string", default: ".cache/mini-train" },
       from: { type: "string" },
+      out: { type: "string", default: "models/mini" },
       stage: { type: "string", default: "all" },
       "vae-steps": { type: "string", default: "6000" },
       "denoiser-steps": { type: "string", default: "6000" },
@@ -57,7 +59,7 @@ async function main(): Promise<void> {
     await trainStage(engine);
     await engine.dispose();
   }
-  if (stages.includes("export")) await exportMini(folders, "models/mini");
+  if (stages.includes("export")) await exportMini(folders, values.out);
 }
 
 await main();

@@ -31,6 +31,8 @@ export interface Terminal {
   err(text: string): void;
   /** Shows a line that the next one, or the next output, replaces; "" takes it away. Nothing happens unless `isInteractive`. */
   status(line: string): void;
+  /** Asks a person and gives the answer, undefined when there is none any more (Ctrl-C, Ctrl-D); absent where nobody can answer. */
+  readonly ask?: ((question: string) => Promise<string | undefined>) | undefined;
   /** True when a person is watching: lines may be redrawn. */
   readonly isInteractive: boolean;
   readonly columns: number;

@@ -56,6 +56,10 @@ export async function followRun(
     await tellDone({ event: last, sheet, durationMs: performance.now() - startedAt }, terminal, options);
     return 0;
   }
+  if (last?.type === "declined") {
+    if (!options.isJson) terminal.out("Not begun: nothing was trained, and nothing is left of it but what was encoded.");
+    return 130;
+  }
   if (last?.type === "stopped") {
     // With --json, what is for people goes to the other stream.
     if (options.isJson) terminal.err(describeStopped(last));
@@ -63,7 +67,7 @@ export async function followRun(
     return 130;
   }
   if (last?.type !== "failed")
-    throw new Error(`followRun: the last event must be done, stopped or failed, got ${last?.type ?? "none"}`);
+    throw new Error(`followRun: the last event must be done, stopped, declined or failed, got ${last?.type ?? "none"}`);
   terminal.err(`${last.message}\nFix: ${last.fix}`);
   return 1;
 }

@@ -1,13 +1,20 @@
 /** The dataset report as one page that needs nothing else: thumbnails, findings, copies side by side, buckets, captions. */
-import { type DatasetReport, type InspectionFinding, makeThumbnail, type PictureReport } from "../index.ts";
+import {
+  type DatasetReport,
+  type InspectionFinding,
+  makeThumbnail,
+  type PictureReport,
+  type TriggerDrawing,
+} from "../index.ts";
 import { countOf } from "./format.ts";
+import { drawingLine, facesLine } from "./inspect-page.ts";
 import { pageStyle } from "./inspect-style.ts";
 
 /** Thumbnails on a page; a page of thousands would be too large for a phone. Pictures of findings come first. */
 const MAX_THUMBNAILS = 400;
 const THUMB_PX = 168;
 /** Pictures shown of one finding before the rest is folded away. */
-const SHOWN = 12;
+const SHOWN = 7;
 
 const severityNames = { error: "Error", warning: "Warning", info: "Note" } as const;
 
@@ -22,7 +29,7 @@ export async function renderReportPage(report: DatasetReport): Promise<string> {
       "Findings",
       report.findings.length === 0
         ? ["<p>Nothing was found.</p>"]
-        : report.findings.map((finding) => findingCard(finding, show)),
+        : [overview(report), ...report.findings.map((finding, i) => findingCard(finding, `f${i}`, show))],
     ),
     section("Buckets", [bucketTable(report)]),
     section("Variety", [variety(report, show)]),
@@ -107,19 +114,38 @@ function section(title: string, parts: readonly string[]): string {
   return `<section><h2>${title}</h2>${parts.join("\n")}</section>`;
 }
 
-function findingCard(finding: InspectionFinding, show: PictureView): string {
-  const { severity, id, title, message, why, mend, fix, thresholds } = finding;
+/** All findings in a line each, so that what matters most is seen before any picture. */
+function overview({ findings }: DatasetReport): string {
+  const rows = findings.map(
+    ({ severity, message }, i) =>
+      `<tr class="${severity}"><td class="tag">${severityNames[severity]}</td><td><a href="#f${i}">${escapeHtml(message)}</a></td></tr>`,
+  );
+  return `<table class="overview">${rows.join("")}</table>`;
+}
+
+/** Notes are folded. */
+function findingCard(finding: InspectionFinding, id: string, show: PictureView): string {
+  const { severity, title, message } = finding;
+  const tag = `<div class="tag">${severityNames[severity]}</div>`;
+  const heading = `<h3>${escapeHtml(title.charAt(0).toUpperCase() + title.slice(1))}</h3>`;
+  if (severity === "info") {
+    const summary = `<summary>${escapeHtml(message)}</summary>`;
+    return `<article class="card info" id="${id}">${tag}<details class="note">${summary}${heading}${cardBody(finding, show)}</details></article>`;
+  }
+  const said = `<p class="message">${escapeHtml(message)}</p>`;
+  return `<article class="card ${severity}" id="${id}">${tag}${heading}${said}${cardBody(finding, show)}</article>`;
+}
+
+function cardBody(finding: InspectionFinding, show: PictureView): string {
+  const { id, why, mend, fix, thresholds } = finding;
   const held = thresholds.map(
     ({ about, value, source }) => `<li>${escapeHtml(value)} <span>(${escapeHtml(about)}; ${escapeHtml(source)})</span></li>`,
   );
   const safe = fix === undefined ? "" : ` <span class="fix">--fix ${escapeHtml(fix)}</span>`;
   return [
-    `<article class="card ${severity}" id="${escapeHtml(id)}"><div class="tag">${severityNames[severity]}</div>`,
-    `<h3>${escapeHtml(title)}</h3><p class="message">${escapeHtml(message)}</p>`,
     `<p><b>Mend.</b> ${escapeHtml(mend)}${safe}</p>`,
     finding.groups.length > 0 ? groups(finding, show) : pictureGrid(finding, show),
     `<details><summary>Why it matters</summary><p>${escapeHtml(why)}</p>${held.length > 0 ? `<p>Held against:</p><ul>${held.join("")}</ul>` : ""}<p class="id">${escapeHtml(id)}</p></details>`,
-    `</article>`,
   ].join("");
 }
 
@@ -156,7 +182,7 @@ function bucketTable({ buckets, target }: DatasetReport): string {
   return `<table>${rows.join("")}</table>`;
 }
 
-function variety({ clusters, pictures, diversity }: DatasetReport, show: PictureView): string {
+function variety({ clusters, pictures, diversity, target, faces }: DatasetReport, show: PictureView): string {
   const worth = Math.max(1, Math.round(diversity * pictures.length));
   const large = clusters
     .map((size, number) => ({ size, number }))
@@ -166,8 +192,9 @@ function variety({ clusters, pictures, diversity }: DatasetReport, show: Picture
     const members = pictures.filter(({ cluster }) => cluster === number).slice(0, 6);
     return `<h3>${countOf(size, "picture")} alike</h3><div class="grid">${members.map(({ name }) => show(name, "")).join("")}</div>`;
   });
+  const people = target.type === "character" ? `<p>${escapeHtml(facesLine(faces))}</p>` : "";
   const all = `${countOf(pictures.length, "picture")} in ${countOf(clusters.length, "cluster")} by colour and layout; as varied as ${worth} unrelated ones.`;
-  return `<p>${all}</p>${rows.join("")}`;
+  return `<p>${all}</p>${people}${rows.join("")}`;
 }
 
 function captions({ tags, pictures, target, trigger }: DatasetReport): string {
@@ -177,6 +204,7 @@ function captions({ tags, pictures, target, trigger }: DatasetReport): string {
     middle === undefined
       ? `Tokens are not counted: the tokenizer of ${target.base} is not here.`
       : `Tokens (${target.tokenizer ?? ""}): ${tokens[0]} to ${tokens.at(-1)}, half of the captions up to ${middle}.`;
+  const drawn = trigger?.baseDraws ? drawings(trigger.word, trigger.baseDraws) : "";
   const word = trigger?.tokenIds
     ? `<p>Trigger word “${escapeHtml(trigger.word)}”: ${countOf(trigger.tokenIds.length, "token")}, ids ${trigger.tokenIds.join(", ")}.</p>`
     : "";
@@ -186,7 +214,17 @@ function captions({ tags, pictures, target, trigger }: DatasetReport): string {
       ({ tag, share }) =>
         `<tr><td>${escapeHtml(tag)}</td><td class="bar"><i style="width:${(100 * share).toFixed(1)}%"></i></td><td>${Math.round(100 * share)} %</td></tr>`,
     );
-  return `<p>${escapeHtml(counted)}</p>${word}<table>${rows.join("")}</table>`;
+  return `<p>${escapeHtml(counted)}</p>${word}${drawn}<table>${rows.join("")}</table>`;
+}
+
+/** What the base drew for the word and for nothing, one seed under the other. */
+function drawings(word: string, drawing: TriggerDrawing): string {
+  const row = (label: string, pictures: readonly string[]): string => {
+    const images = pictures.map((data) => `<img alt="" src="data:image/webp;base64,${data}">`).join("");
+    return `<tr><td>${escapeHtml(label)}</td><td class="drawn">${images}</td></tr>`;
+  };
+  const table = `<table>${row(`“${word}”`, drawing.withWord)}${row("an empty prompt", drawing.without)}</table>`;
+  return `<p>${escapeHtml(drawingLine(word, drawing))}</p>${table}`;
 }
 
 function holdOut({ holdOut: names }: DatasetReport, show: PictureView): string {

@@ -1,13 +1,22 @@
 /** The dataset report as text: what is wrong, worst first, each with the mend. */
-import type { DatasetReport, InspectionFinding, MendReport } from "../index.ts";
+import {
+  type DatasetReport,
+  type FacesReport,
+  inspectionLimit,
+  type InspectionFinding,
+  type MendReport,
+  type TriggerDrawing,
+} from "../index.ts";
 import { countOf, cut, wrapText } from "./format.ts";
 
 export interface ReportTextOptions {
   readonly columns: number;
-  /** All pictures of each finding, why it matters, and the thresholds. */
+  /** All pictures of each finding, why it matters, and the thresholds; otherwise notes take one line each. */
   readonly showAll: boolean;
 }
 
+/** From this distance on the base knows a trigger word. */
+const KNOWN_FROM = inspectionLimit("triggerDraws");
 const labels = { error: "ERROR", warning: "WARNING", info: "NOTE" } as const;
 /** Width of the label column. */
 const INDENT = 9;
@@ -24,13 +33,17 @@ export function describeReport(report: DatasetReport, options: ReportTextOptions
     ...headLines(report).map((line) => wrapText(line, options.columns)),
     "",
     findings.length === 0 ? "Nothing was found." : `${total}.`,
-    ...findings.flatMap((finding) => ["", ...findingLines(finding, options)]),
+    ...findings.flatMap((finding, i) => {
+      const isNext = finding.severity === "info" && findings[i - 1]?.severity === "info" && !options.showAll;
+      return [...(isNext ? [] : [""]), ...findingLines(finding, options)];
+    }),
     "",
     ...footLines(report, options),
   ].join("\n");
 }
 
-function headLines({ folder, pictures, target, buckets, diversity, clusters, trigger }: DatasetReport): readonly string[] {
+function headLines(report: DatasetReport): readonly string[] {
+  const { folder, pictures, target, buckets, diversity, clusters, trigger } = report;
   const { type, base, resolutionPx, batch } = target;
   const sizes = buckets.map(({ widthPx, heightPx, pictures: count }) => `${widthPx} x ${heightPx}: ${count}`);
   const shown = sizes.length > 6 ? [...sizes.slice(0, 6), `${sizes.length - 6} more`] : sizes;
@@ -41,15 +54,36 @@ function headLines({ folder, pictures, target, buckets, diversity, clusters, tri
     ...(trigger?.tokenIds
       ? [`Trigger word: "${trigger.word}", ${countOf(trigger.tokenIds.length, "token")} (${trigger.tokenIds.join(", ")}).`]
       : []),
+    ...(trigger?.baseDraws ? [drawingLine(trigger.word, trigger.baseDraws)] : []),
+    ...(target.type === "character" ? [facesLine(report.faces)] : []),
   ];
+}
+
+/** What was found when the base drew the trigger word. */
+export function drawingLine(word: string, { alone, inCaption, seeds }: TriggerDrawing): string {
+  const verdict =
+    alone < KNOWN_FROM ? "little or nothing of its own: rare, as a trigger word should be" : "something of its own";
+  const caption = inCaption === undefined ? "" : `; in a caption of the set ${inCaption.toFixed(2)} times`;
+  return `By itself "${word}" makes the base draw ${verdict}. Pictures with and without it differ ${alone.toFixed(2)} times as much as two seeds do, ${KNOWN_FROM} is the limit${caption} (${seeds} seeds).`;
+}
+
+export function facesLine(faces: FacesReport | undefined): string {
+  if (!faces) return "Faces: not looked for, the optional package @mediapipe/face_detection is not installed.";
+  const { none, one, several, shots, isJudged } = faces;
+  if (one + several === 0)
+    return "Faces: none found. Drawn faces, masks and animals are often not, so nothing is said about them.";
+  const kinds = `${countOf(shots["close-up"], "close-up")}, ${countOf(shots.half, "half figure")}, ${countOf(shots.full, "full figure")}`;
+  return `Faces: one on ${countOf(one, "picture")}, several on ${several}, none found on ${none}; ${kinds}${isJudged ? "" : " (too few to be judged)"}.`;
 }
 
 function findingLines(finding: InspectionFinding, { columns, showAll }: ReportTextOptions): readonly string[] {
   const { severity, id, message, why, mend, fix, thresholds } = finding;
   const indent = " ".repeat(INDENT);
   const wrapped = (text: string): string => indent + wrapText(text, Math.max(columns, 50), INDENT);
+  const first = `${labels[severity].padEnd(INDENT)}${wrapText(`${message}  [${id}]`, Math.max(columns, 50), INDENT)}`;
+  if (severity === "info" && !showAll) return [first];
   return [
-    `${labels[severity].padEnd(INDENT)}${wrapText(`${message}  [${id}]`, Math.max(columns, 50), INDENT)}`,
+    first,
     ...pictureLines(finding, showAll).map((line) => indent + cut(`  ${line}`, Math.max(columns, 50) - INDENT)),
     ...(showAll ? [wrapped(`Why: ${why}`)] : []),
     ...(showAll ? thresholds.map(({ about, value, source }) => wrapped(`Held against: ${value} (${about}; ${source})`)) : []),
@@ -77,7 +111,12 @@ function footLines({ holdOut, tags, findings }: DatasetReport, { columns, showAl
     wrapText(`Proposed hold-out, by cluster and without copies: ${held}.`, columns),
     ...(showAll || findings.length === 0
       ? []
-      : [wrapText("--all shows every picture and why; --html FILE makes a page with thumbnails.", columns)]),
+      : [
+          wrapText(
+            "--all shows every picture, the mends of notes, and why; --html FILE makes a page with thumbnails.",
+            columns,
+          ),
+        ]),
     ...(isFixable ? [wrapText("--fix DIR carries out the safe mends in a copy.", columns)] : []),
   ];
 }

@@ -21,6 +21,15 @@ footer{font-size:.85rem;padding-bottom:3rem}
 .card.error{border-left-color:var(--error)}.card.warning{border-left-color:var(--warning)}
 .tag{float:right;font-size:.75rem;font-weight:600;text-transform:uppercase;letter-spacing:.05em;color:var(--info)}
 .error .tag{color:var(--error)}.warning .tag{color:var(--warning)}
+.info>.tag,.info .tag{color:var(--info)}
+table.overview{max-width:none;margin-bottom:1.4rem;background:var(--card);border:1px solid var(--line);border-radius:.6rem;border-collapse:separate;border-spacing:0}
+.overview td{padding:.4rem .9rem}
+.overview tr:last-child td{border-bottom:0}
+.overview .tag{float:none;width:6rem;white-space:nowrap}
+.overview a{color:var(--ink);text-decoration:none}
+.overview a:hover{text-decoration:underline}
+.note>summary{font-weight:500;color:var(--ink)}
+.note h3{margin-top:.6rem}
 .message{font-weight:500}
 .fix{white-space:nowrap;border:1px solid var(--line);border-radius:.3rem;padding:0 .4rem;font-size:.85rem;color:var(--soft)}
 .grid{display:grid;grid-template-columns:repeat(auto-fill,minmax(8.2rem,1fr));gap:.8rem;margin:.6rem 0}
@@ -39,5 +48,6 @@ td{padding:.25rem .8rem .25rem 0;border-bottom:1px solid var(--line);vertical-al
 td.bar{width:45%}
 td.bar i{display:block;height:.7rem;background:var(--bar);border-radius:.2rem;min-width:2px}
 .shape{display:block;border:2px solid var(--soft);border-radius:2px}
+td.drawn img{width:5.2rem;margin:.15rem;border-radius:.3rem;background:var(--thumb)}
 .names{columns:2 18rem;padding-left:1.2rem;font-size:.85rem;overflow-wrap:anywhere}
 `;

@@ -2,18 +2,11 @@
 import { resolve } from "node:path";
 import { writeFile } from "node:fs/promises";
 import { UserError } from "../errors.ts";
-import {
-  type DatasetReport,
-  type InspectionEvent,
-  inspectDataset,
-  inspectionFamilies,
-  loraTypes,
-  mendDataset,
-} from "../index.ts";
+import { type DatasetReport, inspectDataset, inspectionFamilies, loraTypes, mendDataset } from "../index.ts";
 import { defineCommand, optionalOneOf, type Terminal } from "./command.ts";
-import { countOf } from "./format.ts";
 import { renderReportPage } from "./inspect-html.ts";
 import { describeMends, describeReport } from "./inspect-page.ts";
+import { followInspection } from "./inspect-progress.ts";
 
 const bases = `mini, a base model as gesso train takes it, or a family: ${inspectionFamilies.join(", ")}`;
 
@@ -28,6 +21,7 @@ export const inspectCommand = defineCommand({
     caption: { kind: "text", value: "TEXT", about: "Caption of pictures that have none." },
     resolution: { kind: "integer", value: "PX", about: "Side of the square to train at.", default: "the base's own", min: 64 },
     batch: { kind: "integer", value: "N", about: "Pictures in a batch.", default: "what gesso train would take", min: 1 },
+    draw: { kind: "switch", about: "Have the base draw what the trigger word means to it by itself: 24 pictures." },
     html: { kind: "text", value: "FILE", about: "Write a page with thumbnails, buckets and copies side by side; one file." },
     json: { kind: "switch", about: "Print the whole report as JSON." },
     all: { kind: "switch", about: "Show every picture of a finding, why it matters and what the values were held against." },
@@ -37,6 +31,7 @@ export const inspectCommand = defineCommand({
   examples: [
     "gesso inspect ./photos --base sdxl --type style --trigger inkwash",
     "gesso inspect ./photos --base pony --type character --trigger sks --html report.html",
+    "gesso inspect ./photos --trigger sks --draw --html report.html",
     "gesso inspect ./photos --trigger sks --fix ./photos-mended",
   ],
   async run({ positionals: [dataset = ""], options }, terminal) {
@@ -47,6 +42,7 @@ export const inspectCommand = defineCommand({
       resolutionPx: options.resolution,
       batch: options.batch,
       defaultCaption: options.caption,
+      drawTrigger: options.draw,
       signal: terminal.signal,
     });
     const report = await followInspection(events, terminal);
@@ -59,45 +55,6 @@ export const inspectCommand = defineCommand({
     return options.strict === true && report.counts.error > 0 ? 1 : 0;
   },
 });
-
-/** Draws the progress. Undefined when it was stopped. */
-async function followInspection(
-  events: AsyncGenerator<InspectionEvent, void>,
-  terminal: Terminal,
-): Promise<DatasetReport | undefined> {
-  let toldAtMs = 0;
-  for await (const event of events) {
-    if (event.type === "done") {
-      terminal.status("");
-      return event.report;
-    }
-    if (event.type === "stopped") {
-      const left = event.total - event.done;
-      terminal.err(
-        `Stopped with ${countOf(left, "picture")} left. What was measured is kept; the same command goes on from here.`,
-      );
-      return undefined;
-    }
-    const now = performance.now();
-    // Redrawing for each of thousands of remembered pictures would take longer than looking them up.
-    if (event.phase === "measure" && event.done < event.total && now - toldAtMs < 100) continue;
-    toldAtMs = now;
-    terminal.status(describeProgress(event, terminal.columns));
-  }
-  return undefined;
-}
-
-const BAR = 24;
-
-function describeProgress(event: Extract<InspectionEvent, { type: "progress" }>, columns: number): string {
-  if (event.phase === "compare") return `Comparing ${countOf(event.total, "picture")} with each other`.slice(0, columns - 1);
-  const full = Math.round((BAR * event.done) / Math.max(1, event.total));
-  const known = event.remembered > 0 ? `, ${event.remembered} known from before` : "";
-  return `${"━".repeat(full)}${"─".repeat(BAR - full)}  ${event.done} of ${event.total} pictures measured${known}`.slice(
-    0,
-    columns - 1,
-  );
-}
 
 async function writePage(path: string, report: DatasetReport, terminal: Terminal, isQuiet: boolean): Promise<void> {
   const page = await renderReportPage(report);

@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The command line's entry: connects the process to `runCli`. */
 import { readFileSync } from "node:fs";
+import { createInterface } from "node:readline/promises";
 import type { Terminal } from "./command.ts";
 import { runCli } from "./run.ts";
 
@@ -30,6 +31,22 @@ function clearStatus(): void {
   hasStatus = false;
 }
 
+/** One line from the keyboard; Ctrl-C and Ctrl-D end the question without an answer. */
+async function ask(question: string): Promise<string | undefined> {
+  clearStatus();
+  const reader = createInterface({ input: process.stdin, output: process.stdout });
+  const closed = new Promise<undefined>((resolve) => reader.once("close", () => resolve(undefined)));
+  reader.once("SIGINT", () => {
+    interrupt.abort();
+    reader.close();
+  });
+  try {
+    return await Promise.race([reader.question(question), closed]);
+  } finally {
+    reader.close();
+  }
+}
+
 const terminal: Terminal = {
   out(text) {
     clearStatus();
@@ -46,6 +63,7 @@ const terminal: Terminal = {
     hasStatus = line !== "";
   },
   isInteractive,
+  ask: isInteractive && process.stdin.isTTY ? ask : undefined,
   // Read anew each time: windows are resized.
   get columns() {
     return process.stdout.columns || 100;

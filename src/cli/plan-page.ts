@@ -1,5 +1,15 @@
 /** The page before a run: what the dataset holds, what will be done and why, and where it goes. */
-import type { Finding, Planned, TrainPlan, TrainSettings } from "../index.ts";
+import {
+  type DatasetReport,
+  type Finding,
+  placeDose,
+  type Planned,
+  settingsOf,
+  sources,
+  type TrainPlan,
+  type TrainSettings,
+} from "../index.ts";
+import { datasetFindingLines, planFindingLines } from "./findings-page.ts";
 import { countOf, formatValue, quotePath, wrapText } from "./format.ts";
 
 /** What the page says of the dataset. */
@@ -14,6 +24,8 @@ export interface DatasetSummary {
   readonly smallest: readonly [number, number];
   readonly largest: readonly [number, number];
   readonly findings: readonly Finding[];
+  /** What gesso inspect says of it, where it was asked. */
+  readonly report?: DatasetReport;
 }
 
 /** The settings that people ask about, in the order in which they are read; the others show when they were chosen by hand. */
@@ -42,6 +54,7 @@ const shownSettings: readonly (readonly [name: keyof TrainSettings, label: strin
   ["checkpointEvery", "checkpoint every"],
   ["previewEvery", "preview every"],
   ["seed", "seed"],
+  ["recompute", "recompute"],
   ["engine", "engine"],
   ["precision", "precision"],
   ["basePrecision", "base weights"],
@@ -52,7 +65,6 @@ const shownSettings: readonly (readonly [name: keyof TrainSettings, label: strin
 const otherLabels: Readonly<Partial<Record<keyof TrainSettings, string>>> = {
   textEncoder2LearningRate: "text encoder 2 rate",
   flip: "mirrored",
-  recompute: "recompute",
   warmupSteps: "warm-up",
   maxGradNorm: "longest gradient",
   minSnrGamma: "min-SNR gamma",
@@ -91,26 +103,45 @@ function goesWithoutSaying(plan: TrainPlan, name: keyof TrainSettings): boolean 
   const isPlain = lineage.value === "sd15" || lineage.value === "sdxl";
   if (name === "lineage" || name === "captionStyle") return isPlain;
   if (name === "clipSkip") return isPlain && (clipSkip.value === 1 || lineage.value === "sdxl");
+  if (name === "recompute") return plan.recompute.reason.startsWith("activations are kept");
   return name === "predictionType" && predictionType.value === "epsilon";
 }
 
 const INDENT = 2;
 
-/** The page, without a line end. Lines are at most `columns` long where words allow. */
+/** What there is and what will be done, without a line end. Lines are at most `columns` long where words allow. */
 export function describePlan(plan: TrainPlan, dataset: DatasetSummary, columns: number): string {
   return [
     "Dataset",
     ...datasetLines(plan, dataset).map((line) => indent(line, columns)),
+    ...(dataset.report ? datasetFindingLines(dataset.report, columns) : []),
     "",
     "Plan",
     ...planLines(plan, columns),
-    ...plan.warnings.map((warning) => indent(`Mind: ${warning}`, columns)),
-    "",
+    ...doseLines(plan).map((line) => indent(line, columns)),
+    ...planFindingLines(plan.findings ?? [], columns),
+  ].join("\n");
+}
+
+/** Where the run will lie and how it is gone on with, without a line end. */
+export function describePlace(plan: TrainPlan, columns: number): string {
+  return [
     "Where",
     indent(`Result: ${joinPath(plan.runFolder.value, `${plan.name.value}.safetensors`)}`, columns),
     indent("Beside it: plan.json with every setting and its reason, checkpoints, preview sheets, report.html.", columns),
     indent(`Ctrl-C saves and stops; gesso train --resume ${quotePath(plan.runFolder.value)} goes on.`, columns),
   ].join("\n");
+}
+
+/** Where the plan lies among known recipes; they are of bases a hundred times larger than mini. */
+function doseLines(plan: TrainPlan): readonly string[] {
+  if (plan.family === "mini") return [];
+  const { dose, verdict, below, above } = placeDose(settingsOf(plan));
+  const places = [
+    ...(below ? [`above ${below.name} (${below.dose})`] : []),
+    ...(above ? [`below ${above.name} (${above.dose})`] : []),
+  ];
+  return [`Dose index ${Number(dose.toPrecision(2))}, ${verdict}: ${places.join(", ")}. [heuristic]`];
 }
 
 function indent(text: string, columns: number): string {
@@ -126,7 +157,7 @@ function datasetLines(plan: TrainPlan, dataset: DatasetSummary): string[] {
   return [
     `${folder}: ${countOf(pictures, "picture")} of ${sizes}, ${captioned === pictures ? "all" : captioned} with captions${masks}.`,
     ...(trigger === null ? [] : [describeTrigger(trigger, triggerAdded, pictures)]),
-    ...dataset.findings.map(describeFinding),
+    ...(dataset.report ? [] : dataset.findings.map(describeFinding)),
   ];
 }
 
@@ -148,17 +179,32 @@ export function toldOnPage(plan: TrainPlan, { findings, triggerAdded, pictures }
   ]);
 }
 
-/** One line a setting: its name, its value and why. */
+/** These go without saying beside the reason. */
+const plainSources: ReadonlySet<string> = new Set([
+  sources.user,
+  sources.dataset,
+  sources.base,
+  sources.device,
+  sources.gesso,
+  sources.pytorch,
+]);
+
+function withSource({ reason, source }: Planned<unknown>): string {
+  return source === undefined || plainSources.has(source) ? reason : `${reason} [${source}]`;
+}
+
+/** One line a setting: its name, its value, why, and from where. */
 function planLines(plan: TrainPlan, columns: number): string[] {
   const rows = [...shownSettings, ...chosenByHand(plan)].flatMap(([name, label]) => {
     if (goesWithoutSaying(plan, name)) return [];
-    const { value, reason } = plan[name] as Planned<unknown>;
+    const planned = plan[name] as Planned<unknown>;
+    const { value, reason } = planned;
     const isIdle = value === null && (name === "continueFrom" || name === "trigger") && reason !== "you chose it";
     // The CPU engine has but one.
     if (name === "precision" && plan.engine.value === "ort") return [];
     const text = (units[name] ?? formatValue)(value);
     // A base model's reason is its name, which its path ends with.
-    return isIdle && name === "continueFrom" ? [] : [[label, text, text.endsWith(reason) ? "" : reason] as const];
+    return isIdle && name === "continueFrom" ? [] : [[label, text, text.endsWith(reason) ? "" : withSource(planned)] as const];
   });
   const labelWidth = Math.max(...rows.map(([label]) => label.length));
   // A long path does not push every reason to the right.

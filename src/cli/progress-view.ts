@@ -68,6 +68,8 @@ function describeEvent(event: TrainEvent, told: ReadonlySet<string>): string | u
     case "progress":
     case "step":
     case "checkpoint":
+    case "preflight":
+    case "declined":
     case "stopped":
     case "done":
     case "failed":

@@ -65,6 +65,8 @@ export function advance(state: ProgressState, event: TrainEvent, nowMs: number):
     case "sample":
     case "checkpoint":
     case "warning":
+    case "preflight":
+    case "declined":
     case "stopped":
     case "done":
     case "failed":
@@ -100,6 +102,7 @@ export const phaseTexts: { readonly [K in Phase]: string } = {
   latents: "encoding pictures",
   captions: "encoding captions",
   compile: "preparing the step",
+  preflight: "trying everything once on the largest pictures",
   preview: "drawing a preview",
 };
 

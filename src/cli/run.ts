@@ -8,6 +8,10 @@ const commands: Readonly<Record<string, { readonly summary: string; readonly loa
     summary: "Say what in a dataset would make training fail, and mend it.",
     load: async () => (await import("./inspect.ts")).inspectCommand,
   },
+  plan: {
+    summary: "Say what train would do, why, and what it would take and cost.",
+    load: async () => (await import("./plan.ts")).planCommand,
+  },
   train: { summary: "Train a LoRA on a folder of pictures.", load: async () => (await import("./train.ts")).trainCommand },
   sample: {
     summary: "Draw pictures, or a sheet that compares them.",
@@ -16,6 +20,14 @@ const commands: Readonly<Record<string, { readonly summary: string; readonly loa
   lora: {
     summary: "Inspect, convert, merge, resize and extract LoRA files.",
     load: async () => (await import("./lora.ts")).loraCommand,
+  },
+  doctor: {
+    summary: "Say what this machine can do, and what is in the way.",
+    load: async () => (await import("./doctor.ts")).doctorCommand,
+  },
+  setup: {
+    summary: "Install PyTorch for the graphics card, apart from everything else.",
+    load: async () => (await import("./setup.ts")).setupCommand,
   },
   demo: {
     summary: "Train on a bundled example and show before and after.",

@@ -157,21 +157,46 @@ const trainingEngine = {
   },
 } as const satisfies OptionTable;
 
+const recompute = {
+  kind: "switch",
+  about: "Compute activations again instead of keeping them (gradient checkpointing): far less memory, a third more work.",
+} as const satisfies OptionTable[string];
+
 const running = {
   ...engineOptions,
   ...trainingEngine,
-  recompute: {
-    kind: "switch",
-    about: "Compute activations again instead of keeping them (gradient checkpointing): far less memory, a third more work.",
-  },
+  recompute,
   resume: { kind: "text", value: "DIR", about: "Go on with the stopped run in this folder, exactly where it stood." },
+  yes: { kind: "switch", about: "Do not ask, and begin in spite of errors." },
+  strict: { kind: "switch", about: "Do not begin when there are warnings." },
+  "no-preflight": { kind: "switch", about: "Begin without having tried a step, a preview and a checkpoint." },
   json: { kind: "switch", about: "Print events as JSON, one a line, and nothing else." },
 } as const satisfies OptionTable;
 
-export const trainOptions = { ...what, ...howBase, ...howLong, ...adapter, ...advanced, ...running } as const;
+const prices = {
+  kind: "text",
+  value: "FILE",
+  about: "Table of GPU prices of your own, as JSON.",
+  default: "the one that comes with Gesso",
+} as const satisfies OptionTable[string];
+
+export const trainOptions = { ...what, ...howBase, ...howLong, ...adapter, ...advanced, ...running, prices } as const;
+
+/** The same settings; nothing is run. */
+export const planOptions = {
+  ...what,
+  ...howBase,
+  ...howLong,
+  ...adapter,
+  ...advanced,
+  ...engineOptions,
+  recompute,
+  prices,
+  json: { kind: "switch", about: "Print plan, forecast and costs as JSON." },
+} as const;
 
 /** Help's headings, by the option that each stands above. */
-export const trainHeadings: Readonly<Partial<Record<keyof typeof trainOptions, string>>> = {
+export const trainHeadings: Readonly<Partial<Record<keyof typeof trainOptions & keyof typeof planOptions, string>>> = {
   base: "What to learn",
   vae: "How to read the base model",
   steps: "How long, and how often to look",

@@ -1,13 +1,13 @@
 /** gesso train: plans a run, says what it will do and why, carries it out, and says what came of it. */
-import { basename, join, resolve } from "node:path";
 import { UserError } from "../errors.ts";
-import { type BaseModel, loraTypes, readAdapter, resumeTraining, train } from "../index.ts";
+import { resumeTraining } from "../index.ts";
 import { openChosenBase } from "./base-options.ts";
-import { defineCommand, optionalOneOf, type Terminal } from "./command.ts";
+import { defineCommand, type Terminal } from "./command.ts";
 import { followRun } from "./follow-run.ts";
-import { describePlan, toldOnPage } from "./plan-page.ts";
-import { planRun, type RunChoices } from "./plan-run.ts";
-import { readSettings, readTrainingEngine, trainHeadings, type TrainOptions, trainOptions } from "./train-options.ts";
+import { planRun, prospectOf, readPrices } from "./plan-run.ts";
+import { readChoices } from "./run-choices.ts";
+import { startRun } from "./start-run.ts";
+import { readTrainingEngine, trainHeadings, type TrainOptions, trainOptions } from "./train-options.ts";
 
 export const trainCommand = defineCommand({
   name: "train",
@@ -28,64 +28,28 @@ export const trainCommand = defineCommand({
         exitCode: 2,
       });
     }
-    return startRun(dataset, options, terminal);
+    return begin(dataset, options, terminal);
   },
 });
 
-async function startRun(dataset: string, options: TrainOptions, terminal: Terminal): Promise<number> {
+async function begin(dataset: string, options: TrainOptions, terminal: Terminal): Promise<number> {
+  const prices = await readPrices(options.prices);
   const base = await openChosenBase(options);
-  const { plan, summary } = await planRun(
-    dataset,
-    base,
-    await readChoices(dataset, base, options),
-    readTrainingEngine(options),
-  );
+  const planned = await planRun(dataset, base, await readChoices(dataset, base, options), readTrainingEngine(options));
   const isJson = options.json === true;
-  if (!isJson) terminal.out(`${describePlan(plan, summary, terminal.columns)}\n`);
-  return followRun(train(plan, { signal: terminal.signal, torchrun: options.torchrun }), terminal, {
-    isJson,
-    told: toldOnPage(plan, summary),
-  });
+  // Nothing but events goes to the output then.
+  const quiet = isJson ? { ...terminal, signal: terminal.signal, status: () => undefined } : terminal;
+  const run = await prospectOf(planned, base, prices, quiet);
+  if (run === undefined) return 130;
+  const { yes = false, strict = false, torchrun } = options;
+  return startRun(run, { isJson, yes, strict, preflight: options["no-preflight"] !== true, torchrun }, terminal);
 }
 
-/** The options as the planner's choices. Paths are made absolute, so that the run can be resumed from anywhere. */
-async function readChoices(dataset: string, base: BaseModel, options: TrainOptions): Promise<RunChoices> {
-  const name = options.name ?? defaultName(options.trigger ?? basename(resolve(dataset)));
-  const adapter = options["continue-from"] === undefined ? undefined : await readAdapterShape(options["continue-from"], base);
-  return {
-    ...readSettings(options),
-    name,
-    runFolder: join(options.out ?? "runs", name),
-    base: options.base === undefined || options.base === "mini" ? "mini" : resolve(options.base),
-    type: optionalOneOf(options.type, loraTypes) ?? "concept",
-    rank: options.rank ?? adapter?.rank,
-    alpha: options.alpha ?? adapter?.alpha,
-    continueFrom: adapter?.path,
-  };
-}
-
-/** A trigger or folder name as a file name. */
-function defaultName(text: string): string {
-  const name = text
-    .replace(/[\\/:*?"<>|\u0000-\u001f]+/g, "-")
-    .replace(/\s+/g, "-")
-    .replace(/^[.-]+|[.-]+$/g, "");
-  return name === "" ? "lora" : name;
-}
-
-/** An adapter goes on with its own rank and alpha unless others are asked for. */
-async function readAdapterShape(
-  path: string,
-  base: BaseModel,
-): Promise<{ path: string; rank: number | undefined; alpha: number | undefined }> {
-  const { modules } = await readAdapter(path, base);
-  const [first] = modules;
-  const isEven = modules.every(({ rank, alpha }) => rank === first?.rank && alpha === first.alpha);
-  return { path: resolve(path), rank: isEven ? first?.rank : undefined, alpha: isEven ? first?.alpha : undefined };
-}
+/** Options that may stand beside --resume: none of them changes the plan. */
+const besideResume: ReadonlySet<string> = new Set(["resume", "json", "python", "torchrun", "yes", "no-preflight"]);
 
 async function resume(folder: string, dataset: string | undefined, options: TrainOptions, terminal: Terminal): Promise<number> {
-  const other = dataset ?? Object.keys(options).find((name) => !["resume", "json", "python", "torchrun"].includes(name));
+  const other = dataset ?? Object.keys(options).find((name) => !besideResume.has(name));
   if (other !== undefined) {
     throw new UserError(
       `A run that goes on keeps its settings: ${dataset === undefined ? `--${other}` : other} cannot be given with --resume.`,
@@ -95,8 +59,9 @@ async function resume(folder: string, dataset: string | undefined, options: Trai
       },
     );
   }
+  const preflight = options["no-preflight"] !== true;
   const { python, torchrun } = options;
-  return followRun(resumeTraining(folder, { signal: terminal.signal, python, torchrun }), terminal, {
+  return followRun(resumeTraining(folder, { signal: terminal.signal, python, torchrun, preflight }), terminal, {
     isJson: options.json === true,
   });
 }

@@ -10,7 +10,8 @@ describe("describeCaption", () => {
     ["inkwash, a quiet lake at dusk with boats", "sentence"],
     ["1girl, solo, blue eyes, long hair, standing, outdoors", "tags"],
     ["1girl, solo, blue eyes, long hair, school uniform, standing, outdoors, day, looking at viewer, smile", "tags"],
-    ["anchor", "tags"],
+    ["anchor", "phrase"],
+    ["inkwash, face with tears of joy", "phrase"],
   ])("%s: %s", (text, kind) => {
     expect(of(text, "inkwash").kind).toBe(kind);
   });
@@ -32,6 +33,10 @@ describe("describeCaption", () => {
 
   test("tags that cannot both be true are told, unless two people or mixed colours explain them", () => {
     expect(of("1girl, blue eyes, red eyes").contradictions).toEqual(["blue eyes, red eyes (the colour of the eyes)"]);
+    expect(of("1girl, ginger hair, dark-blue hair").contradictions).toEqual([
+      "ginger hair, dark-blue hair (the colour of the hair)",
+    ]);
+    expect(of("1girl, azure eyes, light blue eyes").contradictions).toEqual([]);
     expect(of("1girl, heterochromia, blue eyes, red eyes").contradictions).toEqual([]);
     expect(of("1girl, 1boy, standing, sitting").contradictions).toEqual([]);
   });

@@ -1,6 +1,7 @@
 /** What there is to know about each caption before it is judged: its parts, its kind, its tokens, and where the trigger word stands. Pure. */
 import {
   backgroundWords,
+  colourFamilies,
   emptyWords,
   exclusiveGroups,
   lightWords,
@@ -25,8 +26,8 @@ export interface CaptionTokenizer {
 
 export interface CaptionFacts {
   readonly text: string;
-  /** Undefined for an empty one. */
-  readonly kind: "sentence" | "tags" | undefined;
+  /** A phrase is too short to be told: "kissing face". Undefined for an empty one. */
+  readonly kind: "sentence" | "tags" | "phrase" | undefined;
   /** The parts between commas, lower case, underscores as spaces, weights such as (red:1.2) taken off. */
   readonly tags: readonly string[];
   /** The words that say something, lower case. */
@@ -82,6 +83,7 @@ function kindOf(text: string, trigger: string | undefined): CaptionFacts["kind"]
   }
   const parts = splitTags(text).filter((part) => part !== trigger?.toLowerCase());
   const words = parts.reduce((sum, part) => sum + part.split(" ").length, 0);
+  if (parts.length <= 1 && words <= thresholds.phraseWords.value) return "phrase";
   return words >= thresholds.sentenceWords.value * Math.max(1, parts.length) ? "sentence" : "tags";
 }
 
@@ -168,10 +170,24 @@ function findContradictions(tags: readonly string[]): readonly string[] {
   const crowds = ["2girls", "3girls", "multiple girls", "2boys", "multiple boys", "couple", "crowd", "group"];
   // Two people may have two colours of hair, and one may stand while the other sits.
   const isSeveral = crowds.some((tag) => present.has(tag)) || (present.has("1girl") && present.has("1boy"));
-  return exclusiveGroups.flatMap(({ about, tags: group }) => {
-    const isOfPerson = /eyes|hair|posture/.test(about);
+  const coloured = isSeveral ? [] : ["eyes", "hair"].flatMap((part) => twoColours(tags, part));
+  const clashes = exclusiveGroups.flatMap(({ about, tags: group }) => {
+    const isOfPerson = /hair|posture/.test(about);
     const found = group.filter((tag) => present.has(tag));
     const clash = about === "alone or not" ? found.includes("solo") && found.length > 1 : found.length > 1;
     return clash && !(isOfPerson && isSeveral) ? [`${found.join(", ")} (${about})`] : [];
   });
+  return [...coloured, ...clashes];
+}
+
+/** Tags that give one part two colours which are not shades of each other. */
+function twoColours(tags: readonly string[], part: string): readonly string[] {
+  const named = tags.flatMap((tag) => {
+    const words = tag.split(/[ -]/);
+    const family = words.at(-1) === part ? colourFamilies.get(words.at(-2) ?? "") : undefined;
+    return family === undefined ? [] : [{ tag, family }];
+  });
+  return new Set(named.map(({ family }) => family)).size > 1
+    ? [`${named.map(({ tag }) => tag).join(", ")} (the colour of the ${part})`]
+    : [];
 }

@@ -129,6 +129,13 @@ export const backgroundWords: readonly string[] = [
   "against",
 ];
 
+/** Of these, and of the words for light, those that name no place and no light of their own. */
+const generalWords: ReadonlySet<string> = new Set(
+  "background indoors outdoors outside inside interior landscape scenery space in front of against light lighting lit bright dark shadow shadows shade".split(
+    " ",
+  ),
+);
+
 /** Words that say what light falls on it. */
 export const lightWords: readonly string[] = [
   "light",
@@ -167,6 +174,11 @@ export const lightWords: readonly string[] = [
   "day",
 ];
 
+/** Single words that name a certain place or light. */
+export const placeWords: ReadonlySet<string> = new Set(
+  [...backgroundWords, ...lightWords].filter((word) => !word.includes(" ") && !generalWords.has(word)),
+);
+
 /** Tags that rate a picture instead of describing it. */
 export const qualityTags: readonly RegExp[] = [
   /^score[ _]\d(?:[ _]up)?$/,
@@ -183,18 +195,6 @@ export const exclusiveGroups: readonly { readonly about: string; readonly tags: 
   {
     about: "alone or not",
     tags: ["solo", "2girls", "3girls", "multiple girls", "2boys", "3boys", "multiple boys", "couple", "crowd"],
-  },
-  {
-    about: "the colour of the eyes",
-    tags: ["blue", "red", "green", "brown", "black", "yellow", "purple", "pink", "orange", "grey", "golden"].map(
-      (c) => `${c} eyes`,
-    ),
-  },
-  {
-    about: "the colour of the hair",
-    tags: ["blonde", "black", "brown", "blue", "red", "green", "pink", "purple", "white", "grey", "silver", "orange"].map(
-      (c) => `${c} hair`,
-    ),
   },
   { about: "the length of the hair", tags: ["short hair", "medium hair", "long hair", "very long hair", "bald"] },
   { about: "indoors or outdoors", tags: ["indoors", "outdoors"] },
@@ -216,6 +216,22 @@ export const exclusiveGroups: readonly { readonly about: string; readonly tags: 
   },
   { about: "the posture", tags: ["standing", "sitting", "lying", "kneeling"] },
 ];
+
+/** Names of colours by what they are shades of: "azure eyes" and "blue eyes" may be one pair of eyes, "azure eyes" and "brown eyes" not. */
+export const colourFamilies: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    blue: "blue azure aqua cyan teal turquoise sapphire cobalt cerulean navy indigo ultramarine aquamarine cornflower",
+    green: "green emerald jade olive lime mint viridian chartreuse sage",
+    brown: "brown hazel chestnut chocolate mahogany brunette tan umber sepia bronze coffee sienna",
+    gold: "yellow gold golden amber blonde blond flaxen platinum saffron lemon straw",
+    red: "red crimson scarlet ruby ginger auburn vermilion maroon burgundy rust copper carmine",
+    pink: "pink rose magenta fuchsia salmon coral",
+    purple: "purple violet lavender lilac mauve amethyst plum",
+    orange: "orange apricot peach tangerine",
+    black: "black jet ebony raven dark",
+    pale: "white silver grey gray ash snowy",
+  }).flatMap(([family, words]) => words.split(" ").map((word) => [word, family] as const)),
+);
 
 /** Tags that are allowed beside one of their group: Danbooru has them for what is really mixed. */
 export const mixedTags: readonly string[] = [

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { findClusters, measureDiversity, proposeHoldOut } from "./clusters.ts";
-import { groupPairs, hamming } from "./compare.ts";
+import { groupPairs } from "./compare.ts";
+import { hamming } from "./hash-index.ts";
 import { CORNER_COLUMNS, CORNER_ROWS } from "./measure/corners.ts";
 import { findMarks } from "./marks.ts";
 

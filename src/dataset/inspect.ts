@@ -12,12 +12,14 @@ import {
 } from "./checks/check.ts";
 import { findClusters, measureDiversity } from "./clusters.ts";
 import { findCopies, groupPairs } from "./compare.ts";
+import type { Face } from "../models/faces/boxes.ts";
+import { findAllFaces, type FindFaces } from "./faces.ts";
 import { findMarks } from "./marks.ts";
 import { measureFile, type MeasuredFile } from "./measure/picture.ts";
 import { type MeasurementCache, openMeasurementCache, stampOf } from "./measurement-cache.ts";
 import { type DatasetItem, type Finding, surveyDataset } from "./read.ts";
 import { type DatasetReport, writeReport } from "./report.ts";
-import { describeTrigger } from "./trigger-facts.ts";
+import { describeTrigger, type DrawTrigger, type TriggerDrawing } from "./trigger-facts.ts";
 
 export interface InspectOptions {
   readonly target: InspectionTarget;
@@ -27,6 +29,10 @@ export interface InspectOptions {
   readonly defaultCaption?: string | undefined;
   /** Pictures under way at once; by default as many as processors. */
   readonly parallel?: number | undefined;
+  /** Looks for faces, in sets for a character; undefined where the network is not here. */
+  readonly findFaces?: FindFaces | undefined;
+  /** Has the base draw what the trigger word means to it. */
+  readonly drawTrigger?: DrawTrigger | undefined;
   /** Stops between pictures; what was measured is kept. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -35,7 +41,7 @@ export type InspectionEvent =
   /** `remembered` of the pictures that are done were known from before. */
   | {
       readonly type: "progress";
-      readonly phase: "measure";
+      readonly phase: "measure" | "faces" | "draw";
       readonly done: number;
       readonly total: number;
       readonly remembered: number;
@@ -85,7 +91,52 @@ export async function* inspectDataset(folder: string, options: InspectOptions): 
   if (pictures.length === 0) {
     throw new UserError(`None of the ${total} pictures in ${folder} can be used.`, { fix: findings[0]?.fix ?? "" });
   }
-  yield { type: "done", report: writeReport(folder, gatherFacts(pictures, target), findings) };
+  const faces = target.type === "character" ? yield* lookForFaces(pictures, options) : undefined;
+  const drawing = target.trigger === undefined ? undefined : yield* drawForTrigger(pictures, target.trigger, options);
+  if (signal?.aborted) {
+    yield { type: "stopped", done, total };
+    return;
+  }
+  yield { type: "done", report: writeReport(folder, gatherFacts(pictures, target, { faces, drawing }), findings) };
+}
+
+type MeasuredPicture = { readonly item: DatasetItem; readonly file: MeasuredFile };
+
+async function* lookForFaces(
+  pictures: readonly MeasuredPicture[],
+  { findFaces: find, cacheFolder: folder, signal }: InspectOptions,
+): AsyncGenerator<InspectionEvent, readonly (readonly Face[])[] | undefined> {
+  if (!find) return undefined;
+  const files = pictures.map(({ item, file }) => ({ path: item.path, fileHash: file.fileHash }));
+  const search = findAllFaces(files, { find, folder, signal });
+  for (;;) {
+    const { done, value } = await search.next();
+    if (done) return value;
+    yield { type: "progress", phase: "faces", total: files.length, ...value };
+  }
+}
+
+async function* drawForTrigger(
+  pictures: readonly MeasuredPicture[],
+  trigger: string,
+  { drawTrigger, signal }: InspectOptions,
+): AsyncGenerator<InspectionEvent, TriggerDrawing | undefined> {
+  if (!drawTrigger || signal?.aborted) return undefined;
+  const drawings = drawTrigger(
+    trigger,
+    pictures.map(({ item }) => item.caption),
+  );
+  try {
+    for (;;) {
+      const { done, value } = await drawings.next();
+      if (done) return value;
+      yield { type: "progress", phase: "draw", remembered: 0, ...value };
+    }
+  } catch (error) {
+    // Drawing throws the signal's reason when it is asked to stop.
+    if (signal?.aborted) return undefined;
+    throw error;
+  }
 }
 
 type MeasureResult = { readonly item: DatasetItem; readonly isRemembered: boolean } & (
@@ -139,8 +190,9 @@ async function measureOne(item: DatasetItem, cache: MeasurementCache): Promise<M
 
 /** Everything that the checks look at, from measurements and captions. */
 export function gatherFacts(
-  files: readonly { readonly item: DatasetItem; readonly file: MeasuredFile }[],
+  files: readonly MeasuredPicture[],
   target: InspectionTarget,
+  { faces, drawing }: { readonly faces?: InspectionFacts["faces"]; readonly drawing?: TriggerDrawing | undefined } = {},
 ): InspectionFacts {
   const maxAspect = files.some(({ item }) => Math.max(item.widthPx / item.heightPx, item.heightPx / item.widthPx) > 2) ? 4 : 2;
   const set = makeBuckets({ basePx: target.resolutionPx, stepPx: target.bucketStepPx, maxAspect });
@@ -164,7 +216,9 @@ export function gatherFacts(
     diversity: measureDiversity(descriptors),
     marks: findMarks(corners, copyGroups),
     buckets: countBuckets(pictures),
-    trigger: target.trigger === undefined ? undefined : describeTrigger(target.trigger, target.tokenizer),
+    trigger:
+      target.trigger === undefined ? undefined : { ...describeTrigger(target.trigger, target.tokenizer), baseDraws: drawing },
+    faces,
   };
 }
 

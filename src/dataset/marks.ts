@@ -11,7 +11,7 @@ export interface RepeatedMark {
 const SIZE = CORNER_COLUMNS * CORNER_ROWS;
 /** A mark fills a part of the corner: windows of 14 x 4 cells, over each other, are looked at one by one. */
 const WINDOW = { columns: 14, rows: 4, stepX: 4, stepY: 1 } as const;
-const WINDOW_SIZE = WINDOW.columns * WINDOW.rows;
+const LENGTH = WINDOW.columns * WINDOW.rows;
 /** Pictures that are compared each with each; the others are compared with what these have in common. */
 const MAX_SAMPLE = 60;
 /** Rounds of averaging the pictures that share the mark and looking again which do. */
@@ -27,18 +27,41 @@ export function findMarks(corners: readonly Int8Array[], groups: readonly (reado
   const repeated = new Set(groups.flatMap((group) => group.slice(1)));
   const groupOf = new Map(groups.flatMap((group) => group.map((index) => [index, group] as const)));
   const distinct = [...corners.keys()].filter((index) => !repeated.has(index));
-  const least = Math.max(thresholds.markMinimum.value, thresholds.markShare.value * distinct.length);
   return cornerNames.flatMap((corner, place) => {
-    const found = new Set<number>();
-    for (const offset of windowOffsets()) {
-      const patches = new Map(distinct.map((index) => [index, normalized(corners[index], place * SIZE + offset)]));
-      const shared = findShared(patches);
-      // What one window shares must be many; other windows then add those whose ground hid the mark in this one.
-      if (shared.length >= least) for (const index of shared) found.add(index);
-    }
-    const pictures = [...found].flatMap((index) => groupOf.get(index) ?? [index]).sort((a, b) => a - b);
-    return found.size > 0 ? [{ corner, pictures: [...new Set(pictures)] }] : [];
+    const found = findInCorner(
+      distinct.flatMap((index) => corners[index] ?? []),
+      place * SIZE,
+    );
+    const pictures = found.flatMap((i) => groupOf.get(distinct[i] ?? 0) ?? [distinct[i] ?? 0]).sort((a, b) => a - b);
+    return found.length > 0 ? [{ corner, pictures: [...new Set(pictures)] }] : [];
   });
+}
+
+/**
+ * Places of the pictures that have the mark of a corner. What windows share must be shared by many pictures; a mark then shows in many
+ * windows, and a picture has it that shows it in some of them, or shows its reverse in all: white letters with a dark outline are
+ * light on a dark ground and dark on a white one.
+ */
+function findInCorner(corners: readonly Int8Array[], from: number): readonly number[] {
+  const least = Math.max(thresholds.markMinimum.value, thresholds.markShare.value * corners.length);
+  const counts = new Float64Array(corners.length);
+  const likeness = new Float64Array(corners.length);
+  const patches = new Float32Array(corners.length * LENGTH);
+  let windows = 0;
+  for (const offset of windowOffsets()) {
+    for (const [i, own] of corners.entries()) cutPatch(own, from + offset, patches.subarray(i * LENGTH, (i + 1) * LENGTH));
+    const shared = findShared(patches, corners.length);
+    if (!shared || shared.members.length < least) continue;
+    windows++;
+    for (const i of shared.members) counts[i] = (counts[i] ?? 0) + 1;
+    for (const i of corners.keys()) likeness[i] = (likeness[i] ?? 0) + dot(patches, i, shared.template, 0);
+  }
+  if (windows < thresholds.markWindows.value) return [];
+  return [...corners.keys()].filter(
+    (i) =>
+      (counts[i] ?? 0) >= thresholds.markWindowShare.value * windows ||
+      (likeness[i] ?? 0) <= -thresholds.markReverse.value * windows,
+  );
 }
 
 function* windowOffsets(): Generator<number> {
@@ -48,60 +71,69 @@ function* windowOffsets(): Generator<number> {
 }
 
 /** A window of length 1 and mean 0, or of zeros where nothing is in it. */
-function normalized(corners: Int8Array | undefined, from: number): Float32Array {
-  const patch = new Float32Array(WINDOW_SIZE);
+function cutPatch(corners: Int8Array, from: number, patch: Float32Array): void {
   let sum = 0;
-  for (let i = 0; i < WINDOW_SIZE; i++) {
-    const at = from + Math.floor(i / WINDOW.columns) * CORNER_COLUMNS + (i % WINDOW.columns);
-    patch[i] = corners?.[at] ?? 0;
-    sum += patch[i] ?? 0;
+  for (let row = 0, i = 0; row < WINDOW.rows; row++) {
+    for (let at = from + row * CORNER_COLUMNS; at < from + row * CORNER_COLUMNS + WINDOW.columns; at++, i++) {
+      const value = corners[at] ?? 0;
+      patch[i] = value;
+      sum += value;
+    }
   }
+  const mean = sum / LENGTH;
   let squares = 0;
-  for (let i = 0; i < WINDOW_SIZE; i++) {
-    patch[i] = (patch[i] ?? 0) - sum / WINDOW_SIZE;
-    squares += (patch[i] ?? 0) ** 2;
+  for (let i = 0; i < LENGTH; i++) {
+    const value = (patch[i] ?? 0) - mean;
+    patch[i] = value;
+    squares += value * value;
   }
-  const length = Math.sqrt(squares);
-  return length < FAINTEST * Math.sqrt(WINDOW_SIZE) ? new Float32Array(WINDOW_SIZE) : patch.map((value) => value / length);
+  const scale = squares < FAINTEST * FAINTEST * LENGTH ? 0 : 1 / Math.sqrt(squares);
+  for (let i = 0; i < LENGTH; i++) patch[i] = (patch[i] ?? 0) * scale;
 }
 
-/** Pictures whose window is like that of the picture that most others are like. */
-function findShared(patches: ReadonlyMap<number, Float32Array>): readonly number[] {
-  const all = [...patches.entries()];
-  const step = Math.max(1, all.length / MAX_SAMPLE);
-  const sample = Array.from({ length: Math.min(all.length, MAX_SAMPLE) }, (_, i) => all[Math.floor(i * step)]?.[1]);
+/** Pictures whose window is like that of the picture that most others are like, and what they have in common. */
+function findShared(
+  patches: Float32Array,
+  count: number,
+): { readonly members: readonly number[]; readonly template: Float32Array } | undefined {
+  const sample = Array.from({ length: Math.min(count, MAX_SAMPLE) }, (_, i) =>
+    Math.floor((i * count) / Math.min(count, MAX_SAMPLE)),
+  );
   const limit = thresholds.markCorrelation.value;
   const partners = sample.map(() => 0);
   for (const [i, one] of sample.entries()) {
     for (let j = i + 1; j < sample.length; j++) {
-      const other = sample[j];
-      if (!one || !other || dot(one, other) < limit) continue;
+      if (dot(patches, one, patches, sample[j] ?? 0) < limit) continue;
       partners[i] = (partners[i] ?? 0) + 1;
       partners[j] = (partners[j] ?? 0) + 1;
     }
   }
   const most = Math.max(0, ...partners);
-  const seed = most > 1 ? sample[partners.indexOf(most)] : undefined;
-  if (!seed) return [];
+  const seed = sample[partners.indexOf(most)];
+  if (seed === undefined || most < 2) return undefined;
+  let template: Float32Array = patches.slice(seed * LENGTH, (seed + 1) * LENGTH);
   let members: number[] = [];
-  let template = seed;
   for (let round = 0; round < ROUNDS; round++) {
     // The mean of many is cleaner than any one: what the pictures show behind the mark averages out.
-    members = all.filter(([, patch]) => dot(template, patch) >= limit).map(([index]) => index);
-    template = meanOf(members.flatMap((index) => patches.get(index) ?? []));
+    members = [];
+    for (let i = 0; i < count; i++) if (dot(patches, i, template, 0) >= limit) members.push(i);
+    template = meanOf(patches, members);
   }
-  return members;
+  return { members, template };
 }
 
-function dot(a: Float32Array, b: Float32Array): number {
+/** Of the i-th patch of one list and the j-th of the other. */
+function dot(a: Float32Array, i: number, b: Float32Array, j: number): number {
+  const [from, to] = [i * LENGTH, j * LENGTH];
   let sum = 0;
-  for (let i = 0; i < WINDOW_SIZE; i++) sum += (a[i] ?? 0) * (b[i] ?? 0);
+  for (let k = 0; k < LENGTH; k++) sum += (a[from + k] ?? 0) * (b[to + k] ?? 0);
   return sum;
 }
 
-function meanOf(patches: readonly Float32Array[]): Float32Array {
-  const sum = new Float32Array(WINDOW_SIZE);
-  for (const patch of patches) for (let i = 0; i < WINDOW_SIZE; i++) sum[i] = (sum[i] ?? 0) + (patch[i] ?? 0);
-  const length = Math.sqrt(dot(sum, sum));
+/** Brought to length 1. */
+function meanOf(patches: Float32Array, members: readonly number[]): Float32Array {
+  const sum = new Float32Array(LENGTH);
+  for (const i of members) for (let k = 0; k < LENGTH; k++) sum[k] = (sum[k] ?? 0) + (patches[i * LENGTH + k] ?? 0);
+  const length = Math.sqrt(dot(sum, 0, sum, 0));
   return sum.map((value) => value / Math.max(1e-9, length));
 }

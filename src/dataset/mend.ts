@@ -24,7 +24,7 @@ export interface MendReport {
 
 /**
  * Copies the dataset of a report into a new folder: of exact copies only the first (the one with the longest caption first), bars and
- * frames cut off (as PNG, so that nothing is lost), the trigger word in front of captions that lack it and spelt right in those that
+ * frames on both sides cut off (as PNG, so that nothing is lost), the trigger word in front of captions that lack it and spelt right in those that
  * misspell it. Captions become .txt files. Repeats keep their folders; masks come along where the picture is not cut.
  *
  * @throws UserError when the folder exists with files in it, or lies inside the dataset
@@ -119,7 +119,7 @@ const MIXED_PX = 2;
 async function trimPicture(from: string, to: string): Promise<Borders | undefined> {
   const pixels = await decodePixels(from);
   const { widthPx, heightPx } = pixels;
-  const borders = bordersToTrim({ measurement: { borders: measureBorders(pixels), widthPx, heightPx } });
+  const borders = bothSides(bordersToTrim({ measurement: { borders: measureBorders(pixels), widthPx, heightPx } }));
   if (!borders) return undefined;
   // Compression and resizing mix the bar into the lines next to it.
   const wider = (px: number): number => (px > 0 ? px + MIXED_PX : 0);
@@ -127,6 +127,20 @@ async function trimPicture(from: string, to: string): Promise<Borders | undefine
   const cut = { leftPx: wider(leftPx), topPx: wider(topPx), rightPx: wider(rightPx), bottomPx: wider(bottomPx) };
   await writePng(`${to.slice(0, -extname(to).length)}.png`, cutOff(pixels, cut));
   return cut;
+}
+
+/** A bar on one side alone may be a wall or a table's edge: that is for a person to cut. */
+function bothSides(borders: Borders | undefined): Borders | undefined {
+  if (!borders) return undefined;
+  const isAcross = Math.min(borders.leftPx, borders.rightPx) > 0;
+  const isDown = Math.min(borders.topPx, borders.bottomPx) > 0;
+  if (!isAcross && !isDown) return undefined;
+  return {
+    leftPx: isAcross ? borders.leftPx : 0,
+    topPx: isDown ? borders.topPx : 0,
+    rightPx: isAcross ? borders.rightPx : 0,
+    bottomPx: isDown ? borders.bottomPx : 0,
+  };
 }
 
 function cutOff({ widthPx, heightPx, channels, data }: Pixels, { leftPx, topPx, rightPx, bottomPx }: Borders): Pixels {

@@ -12,6 +12,9 @@ import {
   type Severity,
 } from "./checks/check.ts";
 import { checks } from "./checks/table.ts";
+import { countShots, isOfPerson } from "./checks/faces.ts";
+import type { Face } from "../models/faces/boxes.ts";
+import type { Shot } from "./faces.ts";
 import { proposeHoldOut } from "./clusters.ts";
 import type { CopyKind } from "./compare.ts";
 import type { Finding } from "./read.ts";
@@ -56,6 +59,8 @@ export interface PictureReport {
   readonly blockiness: number;
   /** Number of its cluster, from 0, the largest. */
   readonly cluster: number;
+  /** Undefined where faces were not looked for. */
+  readonly faces: readonly Face[] | undefined;
   /** Ids of the findings that name it. */
   readonly findings: readonly string[];
 }
@@ -65,6 +70,17 @@ export interface CopyReport {
   readonly b: string;
   readonly kind: CopyKind;
   readonly correlation: number;
+}
+
+/** Faces over the whole set. */
+export interface FacesReport {
+  /** Pictures with no face, exactly one, and more. */
+  readonly none: number;
+  readonly one: number;
+  readonly several: number;
+  readonly shots: Readonly<Record<Shot, number>>;
+  /** Whether enough pictures show a face for the checks to judge them. */
+  readonly isJudged: boolean;
 }
 
 /** What an inspection comes to. Plain data: JSON holds all of it. */
@@ -82,6 +98,8 @@ export interface DatasetReport {
   /** Sizes of the clusters, largest first. */
   readonly clusters: readonly number[];
   readonly trigger: TriggerFacts | undefined;
+  /** Of character sets; undefined where faces were not looked for. */
+  readonly faces: FacesReport | undefined;
   /** The commonest tags, or words where captions are sentences. */
   readonly tags: readonly { readonly tag: string; readonly share: number }[];
   /** Names of pictures to keep out of training, chosen by cluster; none where there are too few. */
@@ -91,7 +109,7 @@ export interface DatasetReport {
 /** @param fileFindings what was found while reading the folder */
 export function writeReport(folder: string, facts: InspectionFacts, fileFindings: readonly Finding[]): DatasetReport {
   const findings = [...fileFindings.map(ofFile), ...runChecks(facts)];
-  const sorted = severities.flatMap((severity) => findings.filter((finding) => finding.severity === severity));
+  const sorted = mostImportantFirst(findings, facts.pictures.length);
   const nameOf = (place: number): string => facts.pictures[place]?.item.name ?? "";
   const names = facts.pictures.map(({ item }) => item.name);
   const copied = new Set(facts.copies.filter(isSureCopy).flatMap(({ a, b }) => [a, b]));
@@ -108,16 +126,29 @@ export function writeReport(folder: string, facts: InspectionFacts, fileFindings
     counts: { error: count("error"), warning: count("warning"), info: count("info") },
     findings: sorted,
     pictures: facts.pictures.map((picture, place) =>
-      describePicture(picture, clusterOf.get(place) ?? 0, byPicture.get(picture.item.name) ?? []),
+      describePicture(picture, {
+        cluster: clusterOf.get(place) ?? 0,
+        findings: byPicture.get(picture.item.name) ?? [],
+        faces: facts.faces?.[place],
+      }),
     ),
     buckets: facts.buckets,
     copies: facts.copies.map(({ a, b, kind, correlation }) => ({ a: nameOf(a), b: nameOf(b), kind, correlation })),
     diversity: facts.diversity,
     clusters: facts.clusters.map(({ length }) => length),
     trigger: facts.trigger,
+    faces: facts.faces && reportFaces(facts, facts.faces),
     tags: frequentTags(facts, 0).slice(0, 40),
     holdOut: proposeHoldOut(names, facts.clusters, copied).map(nameOf),
   };
+}
+
+/** By severity, then by how much of the set is touched; what is about the set as a whole touches all of it. Otherwise as the table has it. */
+function mostImportantFirst(findings: readonly InspectionFinding[], total: number): readonly InspectionFinding[] {
+  const touched = ({ pictures }: InspectionFinding): number => (pictures.length === 0 ? total : pictures.length);
+  return severities.flatMap((severity) =>
+    findings.filter((finding) => finding.severity === severity).sort((a, b) => touched(b) - touched(a)),
+  );
 }
 
 /** Every check over the facts, in the order of the table. */
@@ -161,7 +192,21 @@ function ofFile({ severity, message, fix }: Finding): InspectionFinding {
   };
 }
 
-function describePicture(picture: InspectedPicture, cluster: number, findings: readonly string[]): PictureReport {
+function reportFaces(facts: InspectionFacts, faces: readonly (readonly Face[])[]): FacesReport {
+  const count = (isMeant: (own: readonly Face[]) => boolean): number => faces.filter(isMeant).length;
+  return {
+    none: count(({ length }) => length === 0),
+    one: count(({ length }) => length === 1),
+    several: count(({ length }) => length > 1),
+    shots: countShots(facts),
+    isJudged: isOfPerson(facts),
+  };
+}
+
+function describePicture(
+  picture: InspectedPicture,
+  { cluster, findings, faces }: Pick<PictureReport, "cluster" | "findings" | "faces">,
+): PictureReport {
   const { item, measurement, fit, caption, fileHash } = picture;
   return {
     name: item.name,
@@ -177,6 +222,7 @@ function describePicture(picture: InspectedPicture, cluster: number, findings: r
     brightness: measurement.meanBrightness,
     blockiness: measurement.blockiness,
     cluster,
+    faces,
     findings: [...new Set(findings)],
   };
 }

@@ -43,15 +43,21 @@ export const thresholds = table({
   // Sharpness, exposure, content.
   blurPx: { value: 1.4, unit: "px at training size", about: "wider blur is learnt as the look", source: proof },
   softPx: {
-    value: 0.62,
+    value: 0.575,
     unit: "px at training size",
     about: "more means less detail than the picture has pixels",
     source: proof,
   },
   enlargementPeak: {
-    value: 11,
+    value: 8.5,
     unit: "times the median",
     about: "of a soft picture, shows that it was enlarged",
+    source: proof,
+  },
+  enlargedPx: {
+    value: 0.5,
+    unit: "px at training size",
+    about: "is blur enough where the rhythm of an enlargement shows as well",
     source: proof,
   },
   dark: { value: 0.32, unit: "brightness", about: "the brightest 1 % is darker than this", source: cleanVision },
@@ -60,22 +66,11 @@ export const thresholds = table({
   entropyBits: { value: 3, unit: "bits", about: "a picture with less says almost nothing", source: cleanVision },
   // Borders, transparency, compression.
   borderShare: { value: 0.012, unit: "of the side", about: "a wider bar or frame is learnt", source: proof },
+  borderAlone: { value: 0.03, unit: "of the side", about: "a bar without one on the other side is wider", source: proof },
+  borderMost: { value: 0.7, unit: "of the side", about: "more is the picture's own plain ground", source: heuristic },
   transparentShare: { value: 0.005, unit: "of the picture", about: "more transparency is worth knowing of", source: heuristic },
   transparentWarn: { value: 0.97, unit: "of the picture", about: "hardly anything is left to see", source: heuristic },
-  blockiness: { value: 1.35, unit: "grey levels", about: "larger steps between blocks are seen", source: proof },
-  blockRatioSure: {
-    value: 4,
-    unit: "times",
-    about: "steps at the grid over those elsewhere, where all is smooth",
-    source: proof,
-  },
-  blockRatio: {
-    value: 2.3,
-    unit: "times",
-    about: "the same, where blocks stand out by blockinessLeast as well",
-    source: proof,
-  },
-  blockinessLeast: { value: 0.45, unit: "grey levels", about: "with blockRatio", source: proof },
+  blockiness: { value: 1.6, unit: "grey levels", about: "larger steps between blocks are seen", source: proof },
   jpegQuality: { value: 60, unit: "", about: "lower qualities show their blocks", source: proof },
   // Copies.
   copyHashBits: {
@@ -96,6 +91,13 @@ export const thresholds = table({
     about: "thumbnails of a picture and its copy agree by at least",
     source: proof,
   },
+  copyCorrelationSure: {
+    value: 0.985,
+    unit: "correlation",
+    about: "thumbnails that agree by more are copies if their hashes are near at all",
+    source: proof,
+  },
+  copyColours: { value: 0.25, unit: "of the colours", about: "such copies have in common at least", source: proof },
   similarCorrelation: {
     value: 0.93,
     unit: "correlation",
@@ -105,7 +107,7 @@ export const thresholds = table({
   similarColours: { value: 0.5, unit: "of the colours", about: "copies have in common at least", source: proof },
   cutColours: { value: 0.6, unit: "of the colours", about: "a cut and its whole have in common at least", source: proof },
   cutCorrelation: {
-    value: 0.95,
+    value: 0.98,
     unit: "correlation",
     about: "a cut agrees with its place in the whole by at least",
     source: proof,
@@ -114,6 +116,24 @@ export const thresholds = table({
   markShare: { value: 0.2, unit: "of the pictures", about: "a mark on more of them is learnt", source: heuristic },
   markMinimum: { value: 3, unit: "pictures", about: "fewer are a coincidence", source: heuristic },
   markCorrelation: { value: 0.65, unit: "correlation", about: "corners with the same mark agree by at least", source: proof },
+  markWindows: {
+    value: 6,
+    unit: "windows",
+    about: "of 119 in a corner show a mark; in fewer it is a coincidence",
+    source: proof,
+  },
+  markWindowShare: {
+    value: 0.12,
+    unit: "of the windows",
+    about: "that show the mark do so in each picture that has it",
+    source: proof,
+  },
+  markReverse: {
+    value: 0.42,
+    unit: "correlation",
+    about: "a mark with light letters agrees with itself on a white ground by less than minus this",
+    source: proof,
+  },
   // Variety.
   clusterLikeness: { value: 0.8, unit: "cosine", about: "pictures of one cluster are at least so alike", source: heuristic },
   clusterShare: { value: 0.4, unit: "of the pictures", about: "one cluster with more outweighs the others", source: heuristic },
@@ -148,6 +168,7 @@ export const thresholds = table({
   sentenceLength: { value: 80, unit: "characters", about: "a sentence has more", source: "Civitai's trainer" },
   sentenceCommas: { value: 0.05, unit: "of the characters", about: "a sentence has fewer commas", source: "Civitai's trainer" },
   sentenceWords: { value: 3.5, unit: "words", about: "parts of a short sentence have on average more", source: heuristic },
+  phraseWords: { value: 5, unit: "words", about: "shorter captions are neither sentences nor tags", source: heuristic },
   mixedCaptions: { value: 0.15, unit: "of the captions", about: "more of the rarer kind is a mixture", source: heuristic },
   coreTag: {
     value: 0.4,
@@ -162,6 +183,8 @@ export const thresholds = table({
     source: heuristic,
   },
   singleTags: { value: 0.6, unit: "of the tags", about: "more that occur once are noise of a tagger", source: heuristic },
+  samePlace: { value: 0.6, unit: "of the captions", about: "more that name one place or light teach it", source: heuristic },
+  sameLook: { value: 0.9, unit: "of the captions", about: "more that name one look teach it", source: heuristic },
   groundNamed: { value: 0.7, unit: "of the captions", about: "fewer that name the background or the light", source: heuristic },
   // Trigger word.
   triggerTokens: { value: 4, unit: "tokens", about: "more are hard to learn", source: heuristic },
@@ -172,6 +195,31 @@ export const thresholds = table({
     source: heuristic,
   },
   triggerRareId: { value: 20000, unit: "token id", about: "pieces above it are rare", source: heuristic },
+  triggerDraws: {
+    value: 0.75,
+    unit: "times the distance between seeds",
+    about: "pictures drawn for the word and for nothing differ by more when the base knows it",
+    source: "heuristic, checked on mini by npm run bench -- inspect-trigger",
+  },
+  // Faces.
+  facesJudged: {
+    value: 0.5,
+    unit: "of the pictures",
+    about: "faces are judged where more of them show one",
+    source: heuristic,
+  },
+  oneFace: { value: 0.8, unit: "of the pictures", about: "that show exactly one face, at least", source: heuristic },
+  faceHeight: { value: 0.08, unit: "of the height", about: "a face is at least so tall, or", source: heuristic },
+  facePx: { value: 128, unit: "px at training size", about: "at least so tall", source: heuristic },
+  shotClose: { value: 0.35, unit: "of the height", about: "a taller face makes a close-up", source: heuristic },
+  shotHalf: {
+    value: 0.15,
+    unit: "of the height",
+    about: "a taller face makes a half figure, a smaller a full one",
+    source: heuristic,
+  },
+  shotShare: { value: 0.8, unit: "of the pictures", about: "more from one distance are too many", source: heuristic },
+  shotsLeast: { value: 8, unit: "pictures", about: "with a face; of fewer the distances are not judged", source: heuristic },
   // The set.
   countFail: { value: 4, unit: "pictures", about: "fewer teach those pictures, not what they share", source: heuristic },
   bucketsMany: {

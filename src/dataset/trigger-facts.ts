@@ -10,9 +10,29 @@ export interface TriggerFacts {
   readonly isKnownWord: boolean;
   /** A common word that differs by one letter or by look-alike signs (3 for e, 0 for o), or undefined. */
   readonly looksLike: string | undefined;
-  /** What the base draws for it by itself, measured with the model: not measured yet. */
-  readonly baseDraws?: undefined;
+  /** What the base draws for it by itself, measured with the model; undefined where that was not asked for. */
+  readonly baseDraws?: TriggerDrawing | undefined;
 }
+
+/** How far pictures drawn for the word are from those drawn without it, as a multiple of the distance between two seeds. */
+export interface TriggerDrawing {
+  /** The word by itself against an empty prompt. */
+  readonly alone: number;
+  /** A caption of the set with the word in front against the caption without it; undefined where no picture has a caption. */
+  readonly inCaption: number | undefined;
+  readonly caption: string | undefined;
+  /** Pictures drawn of each kind. */
+  readonly seeds: number;
+  /** Small WebP pictures in base64, of the same seeds: drawn for the word, and for nothing. */
+  readonly withWord: readonly string[];
+  readonly without: readonly string[];
+}
+
+/** Draws, and tells how far it is. */
+export type DrawTrigger = (
+  word: string,
+  captions: readonly string[],
+) => AsyncGenerator<{ readonly done: number; readonly total: number }, TriggerDrawing>;
 
 const LOOKALIKES: Readonly<Record<string, string>> = {
   "0": "o",

@@ -1,7 +1,8 @@
 /** Which engine to use on this machine, and why. */
 import { UserError } from "../errors.ts";
 import type { FloatDType, QuantisedDType, WeightDType } from "../graph/graph.ts";
-import type { Engine } from "./engine.ts";
+import { availableMemoryBytes } from "./available-memory.ts";
+import type { DeviceProfile, Engine, EngineFacts } from "./engine.ts";
 import { createOrtEngine } from "./ort/engine.ts";
 import { createTorchEngine } from "./torch/engine.ts";
 import { listPythons } from "./torch/find-python.ts";
@@ -50,17 +51,19 @@ const asked = "you chose it";
  * `gesso setup torch`) is only looked for when the torch engine was asked for. Looking for one takes the seconds that loading PyTorch does.
  *
  * @param env where active environments are looked up; `process.env`, for one
+ * @param open finds out what PyTorch an interpreter has; throws UserError where it cannot be used
  * @throws UserError when what was asked for cannot be had
  * @example const choice = await chooseEngine({ engine: "auto" }, process.env);
  */
 export async function chooseEngine(
   request: EngineRequest,
   env: Readonly<Record<string, string | undefined>>,
+  open: OpenTorch = openTorch,
 ): Promise<EngineChoice> {
   const { engine = "auto", python } = request;
   if (engine === "ort") return chooseOrt(request, asked);
   const pythons = python === undefined ? listPythons(env, { onSearchPath: engine === "torch" }) : [python];
-  const { found, problem } = await findTorch(pythons, request.device ?? "auto");
+  const { found, problem } = await findTorch(pythons, request.device ?? "auto", open);
   if (found && (engine === "torch" || found.info.device !== "cpu" || request.device !== undefined)) {
     return chooseTorch(request, found);
   }
@@ -81,10 +84,38 @@ export function createChosenEngine({
   python,
   gpus,
   torchrun,
-}: Pick<EngineChoice, "engine" | "device" | "precision" | "python" | "gpus"> &
-  Pick<EngineRequest, "torchrun">): Promise<Engine> {
+}: StartedChoice): Promise<Engine & { measureProfile(): Promise<DeviceProfile> }> {
   if (engine === "ort") return createOrtEngine();
   return createTorchEngine({ python: python ?? "python3", device, precision, workers: gpus, torchrun });
+}
+
+type StartedChoice = Pick<EngineChoice, "engine" | "device" | "precision" | "python" | "gpus"> &
+  Pick<EngineRequest, "torchrun">;
+
+/** What a forecast has to know of a device. */
+export interface MeasuredDevice {
+  /** With measured rates. */
+  readonly profile: DeviceProfile;
+  /** Memory that a run could take now. */
+  readonly freeBytes: number;
+  readonly facts: EngineFacts;
+}
+
+/** Starts the engine, measures its rates and what is free, and ends it: a second on a processor, a few where PyTorch has to be loaded. */
+export async function measureDevice(choice: StartedChoice): Promise<MeasuredDevice> {
+  const engine = await createChosenEngine(choice);
+  try {
+    const { freeBytes } = await engine.memory();
+    const profile = await engine.measureProfile();
+    const { composites, precision, overhead } = engine;
+    return {
+      profile,
+      freeBytes: Math.min(profile.memoryBytes, freeBytes ?? availableMemoryBytes()),
+      facts: { composites, precision, overhead },
+    };
+  } finally {
+    await engine.dispose();
+  }
 }
 
 interface FoundTorch {
@@ -92,19 +123,28 @@ interface FoundTorch {
   readonly info: DeviceInfo;
 }
 
+export type OpenTorch = (python: string, device: string) => Promise<DeviceInfo>;
+
+/** Starts a worker and ends it. */
+async function openTorch(python: string, device: string): Promise<DeviceInfo> {
+  const engine = await createTorchEngine({ python, device });
+  await engine.dispose();
+  return engine.device;
+}
+
 /** The first that has a GPU, else the first that works, else what is wrong with the first. */
 async function findTorch(
   pythons: readonly string[],
   device: string,
+  open: OpenTorch,
 ): Promise<{ readonly found: FoundTorch | undefined; readonly problem: UserError | undefined }> {
   let found: FoundTorch | undefined;
   let problem: UserError | undefined;
   for (const python of pythons) {
     try {
-      const engine = await createTorchEngine({ python, device });
-      await engine.dispose();
-      found ??= { python, info: engine.device };
-      if (engine.device.device !== "cpu") return { found: { python, info: engine.device }, problem: undefined };
+      const info = await open(python, device);
+      found ??= { python, info };
+      if (info.device !== "cpu") return { found: { python, info }, problem: undefined };
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
       problem ??= error;
@@ -188,6 +228,6 @@ function usualPrecision({ device, dtypes }: DeviceInfo): { readonly precision: F
 
 function noPython(): UserError {
   return new UserError("No Python with PyTorch was found for the torch engine.", {
-    fix: "Give one with --python, such as --python .venv/bin/python, or leave --engine out to use the CPU.",
+    fix: "Have Gesso install one (gesso setup torch), give one with --python, or leave --engine out to use the CPU.",
   });
 }

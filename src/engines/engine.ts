@@ -52,6 +52,8 @@ export interface EngineMemory {
   /** Resident memory of the process or device now, and the most it has been. */
   readonly residentBytes: number;
   readonly peakBytes: number;
+  /** Memory of the device that this engine or any other program could still take; absent where the machine's own memory is meant. */
+  readonly freeBytes?: number;
 }
 
 /** A compiled graph. */

@@ -1,50 +1,9 @@
 /** Plans: what the recipes give, what the user's choices change, and what is refused or warned of. */
 import { expect, test } from "vitest";
-import { parseClipTextConfig } from "../models/clip/config.ts";
-import { parseUnetConfig } from "../models/unet/config.ts";
+import { datasetFacts as dataset, narrow, sd15, sdxl } from "../../test/plan-facts.ts";
 import { type BaseFacts, type DatasetFacts, planTraining, settingsOf, type UserChoices } from "./plan.ts";
-
-/** SD 1.5's own configuration. */
-const sd15: BaseFacts = {
-  name: "sd15",
-  folder: "base",
-  family: "sd15",
-  unet: parseUnetConfig({ cross_attention_dim: 768, sample_size: 64 }),
-  textEncoders: [
-    {
-      name: "text_encoder",
-      config: parseClipTextConfig({
-        architectures: ["CLIPTextModel"],
-        hidden_size: 768,
-        intermediate_size: 3072,
-        num_attention_heads: 12,
-        model_type: "clip_text_model",
-      }),
-    },
-  ],
-  schedule: { predictionType: "epsilon", trainTimesteps: 1000 },
-  nativeResolutionPx: 512,
-  pixelsPerLatent: 8,
-  hashes: { all: "0" },
-};
-const narrow: BaseFacts = { ...sd15, unet: parseUnetConfig({ block_out_channels: [32, 64, 64, 64], cross_attention_dim: 16 }) };
-
-const dataset: DatasetFacts = {
-  folder: "data",
-  pictures: 20,
-  picturesPerEpoch: 20,
-  captions: ["a fox", "a hen", "an owl", "a cat"],
-  maxAspect: 1.5,
-};
-
-/** With SDXL's second text encoder. */
-const sdxl: BaseFacts = {
-  ...sd15,
-  name: "sdxl",
-  family: "sdxl",
-  textEncoders: sd15.textEncoders.flatMap((first) => [first, { ...first, name: "text_encoder_2" }]),
-  nativeResolutionPx: 1024,
-};
+import { recipes } from "./recipes.ts";
+import { isHeuristic } from "./sources.ts";
 
 function plan(choices: Partial<UserChoices> = {}, facts: Partial<DatasetFacts> = {}, base = sd15) {
   return planTraining({ ...dataset, ...facts }, base, undefined, {
@@ -86,12 +45,15 @@ test("the rate follows the square root of the batch, and of alpha the other way"
   expect(settingsOf(plan({ rank: 8 }))).toMatchObject({ alpha: 8, learningRate: 2.83e-4 });
 });
 
-test("every value has a reason, the plan survives JSON, and settingsOf gives the values back", () => {
+test("every value has a reason and a source, the plan survives JSON, and settingsOf gives the values back", () => {
   const made = plan({ seed: 7 });
   expect(JSON.parse(JSON.stringify(made))).toEqual(made);
-  expect(made.seed).toEqual({ value: 7, reason: "you chose it" });
+  expect(made.seed).toEqual({ value: 7, reason: "you chose it", source: "you" });
   const planned = Object.values(made).filter((entry) => typeof entry === "object" && "reason" in entry);
-  expect(planned.every((entry) => (entry as { reason: string }).reason.length > 0)).toBe(true);
+  for (const entry of planned as { reason: string; source?: string }[]) {
+    expect(entry.reason).not.toBe("");
+    expect(entry.source ?? "").not.toBe("");
+  }
   expect(Object.keys(settingsOf(made))).toHaveLength(planned.length);
 });
 
@@ -120,8 +82,8 @@ test("the user's choices are kept and judged", () => {
   expect(made.warnings).toEqual([
     "Alpha 128 is above rank 64: the adapter acts more strongly than usual. Lower it, or the learning rate.",
     "Rank 64 with 20 pictures learns them by heart. 16 or 32 is enough.",
-    "2000 steps at 0.01 will probably be too much: keep an early checkpoint.",
-    "Noise offset 0.2 above 0.1 gives harsh contrast.",
+    "2000 steps at 0.01 will probably be too much (dose 160). Keep an early checkpoint, or lower --steps or --learning-rate.",
+    "Noise offset 0.2 above 0.1 gives harsh contrast. Give 0.03 to 0.1, or 0.",
   ]);
 });
 
@@ -140,11 +102,14 @@ test("the second text encoder has the first one's rate unless it is given its ow
     return [textEncoderLearningRate, textEncoder2LearningRate];
   };
   expect(rates({ textEncoderLearningRate: 1e-5 })).toEqual([
-    { value: 1e-5, reason: "you chose it" },
-    { value: 1e-5, reason: "the same as the first text encoder's" },
+    { value: 1e-5, reason: "you chose it", source: "you" },
+    { value: 1e-5, reason: "the same as the first text encoder's", source: "you" },
   ]);
   expect(rates({ textEncoder2LearningRate: 2e-5 }).map(({ value }) => value)).toEqual([0, 2e-5]);
-  expect(rates({ textEncoderLearningRate: 1e-5 }, sd15)[1]).toEqual({ value: 0, reason: "the base has one text encoder" });
+  expect(rates({ textEncoderLearningRate: 1e-5 }, sd15)[1]).toMatchObject({
+    value: 0,
+    reason: "the base has one text encoder",
+  });
 });
 
 test("a rate for a second text encoder that the base has not, or below 0, is refused", () => {
@@ -157,12 +122,12 @@ test("captions are read to the end of the longest, in as many chunks as that tak
     plan(choices, { longestCaption }).maxCaptionTokens;
   expect([0, 75, 76, 150, 151, 225].map((tokens) => of(tokens).value)).toEqual([75, 75, 150, 150, 225, 225]);
   expect(of(131).reason).toBe("the longest caption has 131 tokens, and the text encoder reads 75 at once");
-  expect(of(400)).toEqual({
+  expect(of(400)).toMatchObject({
     value: 225,
     reason: "the most there is; the longest caption has 400 tokens, of which the end is not seen",
   });
   expect(of(undefined).value).toBe(75);
-  expect(of(131, { maxCaptionTokens: 75 })).toEqual({ value: 75, reason: "you chose it" });
+  expect(of(131, { maxCaptionTokens: 75 })).toMatchObject({ value: 75, reason: "you chose it" });
 });
 
 test("a caption length that is not one, two or three chunks is refused with those that are", () => {
@@ -175,9 +140,9 @@ test("a caption length that is not one, two or three chunks is refused with thos
 
 test("clip skip is SD 1.5's to choose, 1 or 2; SDXL reads the second-to-last layer whatever is asked", () => {
   expect(plan().clipSkip.value).toBe(1);
-  expect(plan({ clipSkip: 2 }).clipSkip).toEqual({ value: 2, reason: "you chose it" });
+  expect(plan({ clipSkip: 2 }).clipSkip).toMatchObject({ value: 2, reason: "you chose it" });
   for (const clipSkip of [0, 3, 1.5]) expect(() => plan({ clipSkip })).toThrow(`A clip skip of ${clipSkip} is of no use.`);
-  expect(plan({}, {}, sdxl).clipSkip).toEqual({ value: 2, reason: "SDXL always reads the second-to-last layer" });
+  expect(plan({}, {}, sdxl).clipSkip).toMatchObject({ value: 2, reason: "SDXL always reads the second-to-last layer" });
   expect(plan({ clipSkip: 2 }, {}, sdxl).clipSkip.value).toBe(2);
   expect(() => plan({ clipSkip: 1 }, {}, sdxl)).toThrow("sdxl cannot be read with a clip skip of 1");
 });
@@ -200,11 +165,11 @@ test("a large base on the processor alone, and a warm-up that does not end, are 
     createdAt: "2026-01-01T00:00:00.000Z",
   } as const;
   expect(planTraining(dataset, sd15, { engine: "ort" }, choices).warnings).toEqual([
-    "sd15 will take very long on the processor alone, which is meant for mini.",
+    "sd15 will take very long on the processor alone. Give a Python with PyTorch and a GPU (--python), or train mini.",
   ]);
   expect(planTraining(dataset, narrow, { engine: "ort" }, choices).warnings).toEqual([]);
   expect(plan({ warmupSteps: 2000 }).warnings).toEqual([
-    "The warm-up of 2000 steps does not end within 2000: the learning rate is never reached.",
+    "The warm-up of 2000 steps does not end within 2000: the learning rate is never reached. Lower --warmup to a twentieth of the steps.",
   ]);
 });
 
@@ -216,8 +181,8 @@ test("what the base was trained from settles prediction, schedule, clip skip and
     scheduleReason: "the file holds the tensors v_pred and ztsnr",
   };
   const made = plan({}, {}, noob);
-  expect(made.lineage).toEqual({ value: "noobai", reason: "its name says so" });
-  expect(made.predictionType).toEqual({ value: "v_prediction", reason: "the file holds the tensors v_pred and ztsnr" });
+  expect(made.lineage).toMatchObject({ value: "noobai", reason: "its name says so" });
+  expect(made.predictionType).toMatchObject({ value: "v_prediction", reason: "the file holds the tensors v_pred and ztsnr" });
   expect(made.zeroTerminalSnr).toMatchObject({ value: true, reason: expect.stringContaining("ends in pure noise") as string });
   expect(made.captionStyle.value).toBe("tags");
   expect(made.clipSkip).toMatchObject({ value: 2, reason: expect.stringContaining("SDXL always") as string });
@@ -226,8 +191,8 @@ test("what the base was trained from settles prediction, schedule, clip skip and
 
 test("clip skip is 2 on an anime model on SD 1.5, unless the user chooses", () => {
   const anime: BaseFacts = { ...sd15, lineage: { name: "sd15-anime", reason: "you said so" } };
-  expect(plan({}, {}, anime).clipSkip).toEqual({ value: 2, reason: "usual for an anime model on Stable Diffusion 1.5" });
-  expect(plan({ clipSkip: 1 }, {}, anime).clipSkip).toEqual({ value: 1, reason: "you chose it" });
+  expect(plan({}, {}, anime).clipSkip).toMatchObject({ value: 2, reason: "usual for an anime model on Stable Diffusion 1.5" });
+  expect(plan({ clipSkip: 1 }, {}, anime).clipSkip).toMatchObject({ value: 1, reason: "you chose it" });
 });
 
 test("sentences as captions for a base that is used to tags are warned of", () => {
@@ -240,4 +205,70 @@ test("sentences as captions for a base that is used to tags are warned of", () =
   expect(
     isWarned(["fox, red fur, sitting, moss, stone, stream, sunrise, hills, looking away, tail, outdoors, no humans"], pony),
   ).toBe(false);
+});
+
+const ofLineage = (name: "pony" | "illustrious" | "noobai" | "noobai-vpred", base: BaseFacts = sdxl): BaseFacts => ({
+  ...base,
+  lineage: { name, reason: "its name says so" },
+});
+
+test("a character on Pony is trained without min-SNR, with a noise offset, and with a text encoder at a fifth", () => {
+  const settings = settingsOf(plan({ type: "character", trigger: "fox" }, {}, ofLineage("pony")));
+  expect(settings).toMatchObject({
+    rank: 8,
+    alpha: 4,
+    learningRate: 3e-4,
+    textEncoderLearningRate: 6e-5,
+    batch: 4,
+    steps: 500,
+    schedule: "cosine",
+    minSnrGamma: 0,
+    noiseOffset: 0.03,
+  });
+});
+
+test("a character on Illustrious and on NoobAI is trained alike: text encoder at a tenth, min-SNR 5, no noise offset", () => {
+  const of = (name: "illustrious" | "noobai") => settingsOf(plan({ type: "character", trigger: "fox" }, {}, ofLineage(name)));
+  const wanted = { rank: 8, alpha: 4, learningRate: 3e-4, textEncoderLearningRate: 3e-5, minSnrGamma: 5, noiseOffset: 0 };
+  expect(of("illustrious")).toMatchObject(wanted);
+  expect(of("noobai")).toMatchObject(wanted);
+});
+
+test("a base of v prediction gets the lower rate and no noise offset, whatever its name", () => {
+  const schedule = { predictionType: "v_prediction", trainTimesteps: 1000, zeroTerminalSnr: true } as const;
+  const wanted = { learningRate: 1.5e-4, noiseOffset: 0, predictionType: "v_prediction", zeroTerminalSnr: true };
+  const choices = { type: "character", trigger: "fox" } as const;
+  expect(settingsOf(plan(choices, {}, { ...ofLineage("noobai-vpred"), schedule }))).toMatchObject(wanted);
+  expect(settingsOf(plan(choices, {}, { ...ofLineage("noobai"), schedule }))).toMatchObject(wanted);
+});
+
+test("a character on SDXL keeps a constant rate of 1e-4 at rank 32 and leaves both text encoders alone", () => {
+  expect(settingsOf(plan({ type: "character", trigger: "fox" }, {}, sdxl))).toMatchObject({
+    rank: 32,
+    alpha: 16,
+    learningRate: 1e-4,
+    textEncoderLearningRate: 0,
+    textEncoder2LearningRate: 0,
+    schedule: "constant",
+    warmupSteps: 0,
+    steps: 2000,
+  });
+});
+
+test("a number that nobody has published is marked as heuristic, one of sd-scripts is not", () => {
+  expect(isHeuristic(plan({ type: "concept", trigger: "fox" }, {}, sdxl).steps.source ?? "")).toBe(true);
+  expect(plan({ type: "character", trigger: "fox" }, {}, sdxl).learningRate.source).toBe(
+    "kohya sd-scripts docs, SimpleTuner docs",
+  );
+});
+
+test("each recipe's rank holds its alpha, and its default exposures lie in its range", () => {
+  for (const family of Object.values(recipes)) {
+    for (const { rank, alpha, exposures, exposuresRange, sources } of Object.values(family)) {
+      expect(alpha).toBeLessThanOrEqual(rank);
+      expect(exposures).toBeGreaterThanOrEqual(exposuresRange[0]);
+      expect(exposures).toBeLessThanOrEqual(exposuresRange[1]);
+      expect(Object.values(sources).every((source) => source !== "")).toBe(true);
+    }
+  }
 });

@@ -3,28 +3,21 @@ import type { EngineChoice } from "../engines/choose.ts";
 import type { DeviceProfile } from "../engines/engine.ts";
 import type { FloatDType, WeightDType } from "../graph/graph.ts";
 import type { TargetSet } from "../lora/targets.ts";
-import {
-  decideAdapter,
-  decideBase,
-  decideDose,
-  decideEngine,
-  decideMeasuring,
-  decideObjective,
-  decidePictures,
-  decidePlaces,
-  decideTextEncoders,
-} from "./decide.ts";
-import { judge } from "./judge.ts";
+import { decideAdapter, decideBase, decideEngine, decidePlaces, decideTextEncoders } from "./decide.ts";
+import { decideDose, decideMeasuring, decideObjective, decidePictures } from "./decide-training.ts";
 import { checkRanges } from "./ranges.ts";
-import { type LoraType, type RecipeFamily, recipes } from "./recipes.ts";
+import { type LoraType, type RecipeFamily, recipeOfLineage, recipes } from "./recipes.ts";
+import { judge, type PlanFinding, tellFinding } from "./rules.ts";
 import type { LineageName } from "../models/lineages.ts";
 import type { NetworkConfigs } from "./targets.ts";
 import { decideText } from "./text.ts";
 
-/** A decision and why it was taken. */
+/** A decision, why it was taken, and where that comes from. */
 export interface Planned<T> {
   readonly value: T;
   readonly reason: string;
+  /** In words, see `sources`; "heuristic" is Gesso's own choice. Absent in plans from before it was told. */
+  readonly source?: string;
 }
 
 /** Everything that a run needs to be told: plain values. */
@@ -130,6 +123,9 @@ export type TrainPlan = {
   /** ISO 8601; the date in the result's metadata. */
   readonly createdAt: string;
   readonly family: RecipeFamily;
+  /** What the rules found, errors first; absent in plans from before there were rules. */
+  readonly findings?: readonly PlanFinding[];
+  /** The same in sentences. */
   readonly warnings: readonly string[];
 } & { readonly [K in keyof TrainSettings]: Planned<TrainSettings[K]> };
 
@@ -190,7 +186,8 @@ type RequiredChoice = "name" | "runFolder" | "cacheFolder" | "type";
 type BaseChoice = "base" | "baseHash" | "baseOptions" | "lineage" | "captionStyle" | "datasetFolder";
 
 /**
- * A complete plan. What the user chose is kept and judged in `warnings`; the rest comes from the recipes.
+ * A complete plan. What the user chose is kept and judged in `findings`; the rest comes from the recipes. A plan with an error among its
+ * findings would waste the run: `gesso train` does not begin it unless the user insists.
  *
  * @param device undefined where it is not known: nothing is said of it then
  * @throws UserError for a choice that cannot work: a rank above a layer's width, a number out of its range, a rate for a text
@@ -211,7 +208,7 @@ export function planTraining(
     ...decidePlaces(dataset, base, choices),
     ...decideBase(base),
     ...adapter,
-    ...decideDose(dataset, recipe, family, { alpha: adapter.alpha.value, gpus: device?.gpus ?? 1 }, choices),
+    ...decideDose(dataset, recipe, { alpha: adapter.alpha.value, gpus: device?.gpus ?? 1 }, choices),
     ...textEncoders,
     ...decidePictures(dataset, base, family, choices),
     ...decideText(dataset, base, choices),
@@ -220,12 +217,13 @@ export function planTraining(
   const measuring = decideMeasuring(dataset, base, decided.steps.value, family, choices);
   const settings = { ...decided, ...measuring, ...decideEngine(device) };
   checkRanges(settings);
-  const plain = settingsOf(settings);
+  const findings = judge({ settings: settingsOf(settings), choices, dataset, base, family, device });
   return {
     version: 1,
     createdAt: choices.createdAt,
     family,
-    warnings: judge(plain, dataset, base, family, device),
+    findings,
+    warnings: findings.map(tellFinding),
     ...settings,
   };
 }
@@ -249,7 +247,9 @@ export function settingsOf(plan: PlannedSettings): TrainSettings {
   return values as unknown as TrainSettings;
 }
 
-/** A base with narrow layers takes mini's recipes, whatever it is called. */
-function recipeFamily(base: Pick<BaseFacts, "family" | "unet">): RecipeFamily {
-  return (base.unet.downBlocks[0]?.channels ?? 0) < 160 ? "mini" : base.family;
+/** A base with narrow layers takes mini's recipes, whatever it is called; the others those of what they were trained from. */
+export function recipeFamily(base: Pick<BaseFacts, "family" | "lineage" | "schedule" | "unet">): RecipeFamily {
+  if ((base.unet.downBlocks[0]?.channels ?? 0) < 160) return "mini";
+  if (base.family === "sdxl" && base.schedule.predictionType === "v_prediction") return "noobai-vpred";
+  return recipeOfLineage[base.lineage?.name ?? base.family];
 }

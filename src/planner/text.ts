@@ -2,7 +2,9 @@
 import { UserError } from "../errors.ts";
 import { chunkLength, MAX_CHUNKS } from "../models/clip/chunks.ts";
 import { lineages } from "../models/lineages.ts";
+import { choose } from "./decide.ts";
 import type { BaseFacts, DatasetFacts, Planned, UserChoices } from "./plan.ts";
+import { from, sources } from "./sources.ts";
 
 /** @throws UserError for a length or a clip skip that the base has not */
 export function decideText(
@@ -12,16 +14,14 @@ export function decideText(
 ): { maxCaptionTokens: Planned<number>; clipSkip: Planned<number> } {
   if (choices.maxCaptionTokens !== undefined) refuseCaptionTokens(base, choices.maxCaptionTokens);
   if (choices.clipSkip !== undefined) refuseClipSkip(base, choices.clipSkip);
-  const asked = "you chose it";
+  const length = lengthFor(dataset, base);
+  const skip = usualSkip(base);
   return {
-    maxCaptionTokens:
-      choices.maxCaptionTokens === undefined ? lengthFor(dataset, base) : { value: choices.maxCaptionTokens, reason: asked },
+    maxCaptionTokens: choose(choices.maxCaptionTokens, length.value, length.reason, sources.dataset),
     clipSkip:
       base.family === "sdxl"
-        ? { value: SDXL_SKIP, reason: "SDXL always reads the second-to-last layer" }
-        : choices.clipSkip === undefined
-          ? usualSkip(base)
-          : { value: choices.clipSkip, reason: asked },
+        ? { value: SDXL_SKIP, reason: "SDXL always reads the second-to-last layer", source: from("kohya") }
+        : choose(choices.clipSkip, skip.value, skip.reason, from("civitai", "holo")),
   };
 }
 

@@ -1,6 +1,6 @@
 /** Saves what a run needs to go on, complete or not at all, and reads it back. */
 import { randomBytes } from "node:crypto";
-import { mkdir, open, readFile, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { explainWriteError, writeFileAtomically } from "../formats/atomic.ts";
@@ -62,16 +62,11 @@ export async function writeCheckpoint(
   tensors: readonly StateTensor[],
   writeAdapter: (path: string) => Promise<void>,
 ): Promise<string> {
-  refuseNonFinite(tensors);
   const folder = checkpointPath(paths, state.step);
-  const temporary = join(paths.checkpoints, `.${stepName(state.step)}.${randomBytes(4).toString("hex")}`);
+  const temporary = temporaryPath(paths, state.step);
+  refuseNonFinite(tensors);
   try {
-    await mkdir(temporary);
-    const list = tensors.map((tensor) => ({ ...tensor, dtype: "F32" }) as const);
-    await writeSafetensors(join(temporary, "optimizer.safetensors"), list, { step: String(state.step) });
-    await writeAdapter(join(temporary, "adapter.safetensors"));
-    const json = `${JSON.stringify(state, undefined, 2)}\n`;
-    await writeFileAtomically(join(temporary, "state.json"), (write) => write(Buffer.from(json)));
+    await writeFiles(temporary, state, tensors, writeAdapter);
     await rm(folder, { recursive: true, force: true });
     await rename(temporary, folder);
     await syncFolder(paths.checkpoints);
@@ -80,6 +75,49 @@ export async function writeCheckpoint(
     await rm(temporary, { recursive: true, force: true }).catch(() => undefined); // The first error is the one that matters.
     throw explainWriteError(error, folder);
   }
+}
+
+/**
+ * Writes a checkpoint of the state under a temporary name and takes it away again: whether one can be written, and how large it is.
+ *
+ * @throws NonFiniteError; UserError when the disk refuses
+ * @returns its bytes
+ */
+export async function tryCheckpoint(
+  paths: RunPaths,
+  state: RunState,
+  tensors: readonly StateTensor[],
+  writeAdapter: (path: string) => Promise<void>,
+): Promise<number> {
+  const temporary = temporaryPath(paths, state.step);
+  refuseNonFinite(tensors);
+  try {
+    await writeFiles(temporary, state, tensors, writeAdapter);
+    const sizes = (await readdir(temporary)).map(async (name) => (await stat(join(temporary, name))).size);
+    return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+  } catch (error) {
+    throw explainWriteError(error, paths.checkpoints);
+  } finally {
+    await rm(temporary, { recursive: true, force: true }).catch(() => undefined); // `removeLeftovers` tries again.
+  }
+}
+
+function temporaryPath(paths: RunPaths, step: number): string {
+  return join(paths.checkpoints, `.${stepName(step)}.${randomBytes(4).toString("hex")}`);
+}
+
+async function writeFiles(
+  folder: string,
+  state: RunState,
+  tensors: readonly StateTensor[],
+  writeAdapter: (path: string) => Promise<void>,
+): Promise<void> {
+  await mkdir(folder);
+  const list = tensors.map((tensor) => ({ ...tensor, dtype: "F32" }) as const);
+  await writeSafetensors(join(folder, "optimizer.safetensors"), list, { step: String(state.step) });
+  await writeAdapter(join(folder, "adapter.safetensors"));
+  const json = `${JSON.stringify(state, undefined, 2)}\n`;
+  await writeFileAtomically(join(folder, "state.json"), (write) => write(Buffer.from(json)));
 }
 
 /** So that a power cut cannot lose the new name. */
@@ -96,7 +134,7 @@ async function syncFolder(folder: string): Promise<void> {
 }
 
 /** The newest is what a run goes on from; the one before stands in for it when it is damaged. */
-const RESUMABLE_CHECKPOINTS = 2;
+export const RESUMABLE_CHECKPOINTS = 2;
 
 /**
  * Takes optimizer.safetensors, six times an adapter's size, out of all but the newest checkpoints. Their adapters stay: any of them

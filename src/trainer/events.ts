@@ -15,6 +15,31 @@ export interface Validation extends Losses {
   readonly ratio: number;
 }
 
+/**
+ * Everything that a run does was done once, on its largest pictures: a step, a measurement, a step of a preview, a checkpoint. It leaves no
+ * trace in the run's numbers. Stands before `start`.
+ */
+export interface PreflightEvent {
+  readonly type: "preflight";
+  /** The pictures with the most pixels, and how many at once. */
+  readonly bucket: { readonly widthPx: number; readonly heightPx: number; readonly batch: number };
+  readonly loss: number;
+  /** An optimizer step on the largest pictures, all microsteps together. */
+  readonly stepMs: number;
+  /** The losses of one batch of them. */
+  readonly validationMs: number;
+  /** One step of the sampler, and the rest of a picture; null without previews. */
+  readonly preview: { readonly samplerStepMs: number; readonly decodeMs: number } | null;
+  readonly checkpointMs: number;
+  readonly checkpointBytes: number;
+  /** The most memory that the engine held: of this process, or of the device. */
+  readonly peakBytes: number;
+  /** The whole run by these times; encoding is left out. */
+  readonly runMs: number;
+  /** What the preflight itself took. */
+  readonly durationMs: number;
+}
+
 export type TrainEvent =
   | {
       readonly type: "start";
@@ -34,7 +59,7 @@ export type TrainEvent =
   /** Preparation going on; not kept in events.jsonl. */
   | {
       readonly type: "progress";
-      readonly phase: "base" | "latents" | "captions" | "compile" | "preview";
+      readonly phase: "base" | "latents" | "captions" | "compile" | "preflight" | "preview";
       readonly done: number;
       readonly total: number;
     }
@@ -54,6 +79,9 @@ export type TrainEvent =
   | { readonly type: "sample"; readonly step: number; readonly path: string }
   | { readonly type: "checkpoint"; readonly step: number; readonly path: string }
   | { readonly type: "warning"; readonly message: string }
+  | PreflightEvent
+  /** What the preflight told was not agreed to: nothing was trained, and the run's folder is taken away. */
+  | { readonly type: "declined"; readonly runFolder: string }
   /** The run was asked to stop and has saved itself; it can be gone on with. */
   | { readonly type: "stopped"; readonly step: number; readonly runFolder: string; readonly checkpoint: string | null }
   | {

@@ -16,9 +16,13 @@ export function createExecutables(weights: WeightStore): Executables {
   const byName = new Map<string, Promise<Executable>>();
   return {
     get(name, build, options) {
-      const known = byName.get(name) ?? weights.compile(build(), name, options);
-      byName.set(name, known);
-      return known;
+      const known = byName.get(name);
+      if (known) return known;
+      const made = weights.compile(build(), name, options);
+      byName.set(name, made);
+      // What could not be compiled is not there to be disposed of.
+      made.catch(() => byName.delete(name));
+      return made;
     },
     has: (name) => byName.has(name),
     async dispose() {

@@ -4,6 +4,9 @@ import { createCaptionTokenizer } from "../checkpoints/caption-tokens.ts";
 import { readClipVocabulary } from "../checkpoints/clip-vocabulary.ts";
 import type { CaptionHabit, InspectionTarget } from "../dataset/checks/check.ts";
 import { createClipTokenizer } from "../models/clip/tokenizer.ts";
+import { lineages } from "../models/lineages.ts";
+import { networkUnitPx } from "../planner/decide-training.ts";
+import { recipeFamily } from "../planner/plan.ts";
 import { type LoraType, type RecipeFamily, recipes } from "../planner/recipes.ts";
 
 /** Families that can be named without a checkpoint, as rows: what matters to a dataset. */
@@ -21,9 +24,9 @@ const xl = { recipe: "sdxl", resolutionPx: 1024, readsClip: true } as const;
 const families = {
   sd15: { family: "sd15", recipe: "sd15", resolutionPx: 512, captionHabit: "either", readsClip: true },
   sdxl: { ...xl, family: "sdxl", captionHabit: "sentences" },
-  pony: { ...xl, family: "anime", captionHabit: "tags" },
-  illustrious: { ...xl, family: "anime", captionHabit: "tags" },
-  noobai: { ...xl, family: "anime", captionHabit: "tags" },
+  pony: { ...xl, recipe: "pony", family: "anime", captionHabit: "tags" },
+  illustrious: { ...xl, recipe: "illustrious", family: "anime", captionHabit: "tags" },
+  noobai: { ...xl, recipe: "illustrious", family: "anime", captionHabit: "tags" },
   flux: { ...xl, family: "flux", captionHabit: "sentences", readsClip: false },
 } as const satisfies Readonly<Record<string, FamilyRow>>;
 
@@ -43,21 +46,32 @@ export interface TargetChoices {
   readonly batch?: number | undefined;
 }
 
+/** Rows of `setSizes` by recipe; a narrow base that is not mini is judged by the pictures of a small model. */
+const setFamilies: { readonly [R in RecipeFamily]: InspectionTarget["family"] } = {
+  mini: "mini",
+  sd15: "sd15",
+  sdxl: "sdxl",
+  pony: "anime",
+  illustrious: "anime",
+  "noobai-vpred": "anime",
+};
+
 /** The target for a base model: captions are counted with its own tokenizer. */
 export function targetOfBase(base: BaseModel, choices: TargetChoices): InspectionTarget {
   const isMini = base.name === "mini";
+  const recipe = isMini ? "mini" : recipeFamily(base);
   const [encoder] = base.textEncoders;
-  const step = Math.max(base.pixelsPerLatent * 2 ** (base.unet.downBlocks.length - 1), isMini ? 1 : 64);
+  const step = Math.max(networkUnitPx(base), isMini ? 1 : 64);
   return {
     base: base.name,
-    family: isMini ? "mini" : base.family,
+    family: isMini ? "mini" : setFamilies[recipe],
     type: choices.type,
     trigger: choices.trigger,
     resolutionPx: choices.resolutionPx ?? base.nativeResolutionPx,
     bucketStepPx: step,
-    batch: choices.batch ?? recipes[isMini ? "mini" : base.family][choices.type].batch,
-    // A checkpoint in a folder may be tuned to either; nothing in it says so.
-    captionHabit: "either",
+    batch: choices.batch ?? recipes[recipe][choices.type].batch,
+    // A checkpoint without a known lineage may be tuned to either; nothing in it says so.
+    captionHabit: base.lineage.name !== base.family && lineages[base.lineage.name].captions === "tags" ? "tags" : "either",
     tokenizer: encoder && createCaptionTokenizer(encoder.tokenizer, base.name),
   };
 }

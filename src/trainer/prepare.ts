@@ -12,12 +12,13 @@ import { picturesPerStep, settingsOf, type TrainPlan, type TrainSettings } from 
 import { findTrainedTargets, trainedTextEncoders } from "../planner/targets.ts";
 import type { AdapterFacts } from "./adapter-file.ts";
 import { createEncoder, type EncodedPicture, type EncodedText, type Encoder, tokenise } from "./encode.ts";
-import type { TrainEvent } from "./events.ts";
+import type { PreflightEvent, TrainEvent } from "./events.ts";
 import { createFeedMaker, type FeedMaker, type TextSource } from "./feeds.ts";
 import { readInitialAdapter } from "./initial-adapter.ts";
 import { type AdapterWeights, createNetwork, type Network } from "./network.ts";
 import { createOrder, type StepDraw } from "./order.ts";
 import { readRunPictures, type RunPicture, type RunPictures } from "./pictures.ts";
+import { preflightPictures } from "./preflight-choice.ts";
 import { createPreviewer, type Previewer, previewTexts } from "./preview.ts";
 import type { RunPaths } from "./run-folder.ts";
 import { createPainter, type Painter } from "./sample.ts";
@@ -32,6 +33,10 @@ export interface TrainOptions {
   readonly hashCacheFile: string | undefined;
   /** Asks the run to save itself and stop. */
   readonly signal?: AbortSignal | undefined;
+  /** Do everything once on the largest pictures before the run begins; see `PreflightEvent`. */
+  readonly preflight?: boolean | undefined;
+  /** Asked after the preflight; the run is not begun when it says no. */
+  readonly approve?: ((preflight: PreflightEvent) => Promise<boolean>) | undefined;
 }
 
 export interface PreparedRun {
@@ -51,7 +56,12 @@ export interface PreparedRun {
   /** Undefined when the plan has no preview prompts. */
   readonly previewer: Previewer | undefined;
   readonly facts: AdapterFacts;
+  readonly form: TextForm;
+  /** Whether the graphs take a mask. */
+  readonly masked: boolean;
   readonly notes: readonly string[];
+  /** Encodes what a preflight left for later; nothing without one. */
+  encodeRest(signal: AbortSignal | undefined): AsyncGenerator<TrainEvent, void>;
   dispose(): Promise<void>;
 }
 
@@ -84,12 +94,21 @@ export async function* prepareRun(
   let isReady = false;
   try {
     const weights = createWeightStore(engine, base, isQuantised(settings.basePrecision) ? settings : {});
-    const encodings = yield* encodeAll(base, weights, run, settings, form, options.signal);
+    const context = { base, weights, run, settings, form };
+    // What hides in an alpha channel is not known before all pictures are read.
+    const first = options.preflight && !settings.alphaAsMask ? preflightPictures(run, settings) : undefined;
+    const encodings = yield* encodeAll(context, first, options.signal);
     const begun = initial?.weights ?? new Map<string, AdapterWeights>();
     const parts = { plan, settings, form, paths, base, engine, weights, run, targets, encodings };
     const prepared = assemble({ ...parts, initial: begun });
     isReady = true;
-    return { ...prepared, notes: [...notes, ...encodings.notes] };
+    return {
+      ...prepared,
+      get notes() {
+        return [...notes, ...encodings.notes];
+      },
+      encodeRest: (signal) => encodeOthers(context, encodings, signal),
+    };
   } finally {
     // An error, or a caller that listens no longer.
     if (!isReady) await engine.dispose();
@@ -109,31 +128,47 @@ function asPlanned(base: BaseModel, { predictionType, zeroTerminalSnr }: TrainSe
   return { ...base, schedule: createSchedule({ ...base.schedule, predictionType, zeroTerminalSnr }) };
 }
 
-/** Everything that is encoded before the first step. */
+/** Everything that is encoded before the first step; more is added while the run is prepared. */
 interface Encodings {
   /** By `pictureKey`. */
-  readonly pictures: ReadonlyMap<string, EncodedPicture>;
+  readonly pictures: Map<string, EncodedPicture>;
   /** By caption or prompt. */
   readonly texts: ReadonlyMap<string, EncodedText>;
   /** What there is to say of the cache. */
-  readonly notes: readonly string[];
+  readonly notes: string[];
 }
 
-/** Encodes pictures and texts, then frees the weights that only this needs. */
-async function* encodeAll(
-  base: BaseModel,
-  weights: WeightStore,
-  run: RunPictures,
-  settings: TrainSettings,
-  form: TextForm,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<TrainEvent, Encodings> {
-  const notes: string[] = [];
+interface EncodingContext {
+  readonly base: BaseModel;
+  readonly weights: WeightStore;
+  readonly run: RunPictures;
+  readonly settings: TrainSettings;
+  readonly form: TextForm;
+}
+
+async function openEncoder({ base, weights, settings, form }: EncodingContext, notes: string[]): Promise<Encoder> {
   const cache = await openCache(settings.cacheFolder, {
     onDamaged: (path, reason) => notes.push(`${path} was damaged and is made again: ${reason}`),
   });
-  const encoder = createEncoder({ base, weights, cache, settings, form });
-  const pictures = yield* encodePictures(encoder, run.pictures, settings, signal);
+  return createEncoder({ base, weights, cache, settings, form });
+}
+
+/**
+ * Encodes pictures and texts, then frees the weights that only this needs.
+ *
+ * @param first indices of the pictures to encode; all when not given. Texts are all encoded, so that no text encoder need be loaded beside
+ *   the UNet
+ */
+async function* encodeAll(
+  context: EncodingContext,
+  first: ReadonlySet<number> | undefined,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<TrainEvent, Encodings> {
+  const { base, weights, run, settings } = context;
+  const notes: string[] = [];
+  const encoder = await openEncoder(context, notes);
+  const pictures = new Map<string, EncodedPicture>();
+  yield* encodePictures(encoder, context, first ?? new Set(run.pictures.keys()), pictures, signal);
   // While text encoders are trained, only what the base model alone draws is encoded in advance.
   const isTextTrained = trainedTextEncoders(base, settings).length > 0;
   const captions = isTextTrained ? [] : run.pictures.map(({ caption }) => caption);
@@ -142,6 +177,20 @@ async function* encodeAll(
   await weights.free("vae");
   if (!isTextTrained) for (const { name } of base.textEncoders) await weights.free(name);
   return { pictures, texts, notes };
+}
+
+/** The pictures that were left out before. The VAE's decoder stays: previews are drawn with it. */
+async function* encodeOthers(
+  context: EncodingContext,
+  { pictures, notes }: Encodings,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<TrainEvent, void> {
+  const others = [...context.run.pictures.keys()].filter((i) => !pictures.has(pictureKey(i, false)));
+  if (others.length === 0) return;
+  const encoder = await openEncoder(context, notes);
+  yield* encodePictures(encoder, context, new Set(others), pictures, signal);
+  await encoder.dispose();
+  await context.weights.free("vae.encoder");
 }
 
 /** Puts the parts of a run together. Nothing is compiled yet. */
@@ -157,9 +206,12 @@ function assemble(parts: {
   readonly targets: readonly AdapterTarget[];
   readonly initial: ReadonlyMap<string, AdapterWeights>;
   readonly encodings: Encodings;
-}): Omit<PreparedRun, "notes"> {
+}): Omit<PreparedRun, "notes" | "encodeRest"> {
   const { plan, settings, form, paths, base, engine, weights, run, targets, initial, encodings } = parts;
-  const masked = [...encodings.pictures.values()].some(({ mask }) => mask !== undefined);
+  // Mask files are known before any picture is read.
+  const masked =
+    run.pictures.some(({ item }) => item.maskPath !== undefined) ||
+    [...encodings.pictures.values()].some(({ mask }) => mask !== undefined);
   const members = membersOf(run);
   const oneSize = members.filter((list) => list.length > 0).length === 1;
   const network = createNetwork({ base, engine, weights, settings, form, masked, oneSize, initial });
@@ -186,6 +238,8 @@ function assemble(parts: {
     validator: createValidator({ base, settings, pictures: run.pictures, encoded: (i) => encoded(i, false), feeds }),
     previewer: usesPreviews ? createPreviewer({ painter, paths, settings, adapters: network.adapters }) : undefined,
     facts: { plan, settings, base, targets, run },
+    form,
+    masked,
     dispose: () => disposeAll(network, painter, engine),
   };
 }
@@ -220,21 +274,23 @@ function pictureKey(picture: number, flip: boolean): string {
 
 async function* encodePictures(
   encoder: Encoder,
-  pictures: readonly RunPicture[],
-  { flip }: TrainSettings,
+  { run, settings }: Pick<EncodingContext, "run" | "settings">,
+  indices: ReadonlySet<number>,
+  encoded: Map<string, EncodedPicture>,
   signal: AbortSignal | undefined,
-): AsyncGenerator<TrainEvent, ReadonlyMap<string, EncodedPicture>> {
-  const encoded = new Map<string, EncodedPicture>();
-  for (const [i, picture] of pictures.entries()) {
+): AsyncGenerator<TrainEvent, void> {
+  let done = 0;
+  for (const i of indices) {
     signal?.throwIfAborted();
-    for (const isFlipped of flip && !picture.isHeldOut ? [false, true] : [false]) {
+    const picture = run.pictures[i];
+    if (!picture) throw new Error(`prepare: there is no picture ${i}`);
+    for (const isFlipped of settings.flip && !picture.isHeldOut ? [false, true] : [false]) {
       const entry = await encoder.picture(picture, isFlipped);
       refuseEmptyMask(picture, entry);
       encoded.set(pictureKey(i, isFlipped), entry);
     }
-    yield { type: "progress", phase: "latents", done: i + 1, total: pictures.length };
+    yield { type: "progress", phase: "latents", done: ++done, total: indices.size };
   }
-  return encoded;
 }
 
 function refuseEmptyMask({ item }: RunPicture, { mask }: EncodedPicture): void {

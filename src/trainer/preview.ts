@@ -9,6 +9,10 @@ import { type RunPaths, stepName } from "./run-folder.ts";
 import type { Painter } from "./sample.ts";
 
 export interface Previewer {
+  /** Draws the first prompt with the adapter in a few sampler steps, to see that it can be drawn; `onStep` is called after each. */
+  tryOut(samplerSteps: number, onStep: () => void, signal: AbortSignal | undefined): Promise<Pixels>;
+  /** Pictures on a sheet that the adapter changes, and those of the base, which are drawn once. */
+  readonly counts: { readonly withAdapter: number; readonly base: number };
   /** Draws the sheet of a step: yields how many of how many pictures are done, and returns its path. */
   draw(step: number, signal: AbortSignal | undefined): AsyncGenerator<readonly [done: number, total: number], string>;
 }
@@ -36,6 +40,9 @@ export function createPreviewer({ painter, paths, settings, adapters }: Previewe
   /** The base model's pictures do not change during the run. */
   const baseTiles = new Map<number, Pixels>();
   return {
+    counts: { withAdapter: (count * columns.length) / 2, base: (count * columns.length) / 2 },
+    tryOut: (samplerSteps, onStep, signal) =>
+      painter.draw({ ...previewRequest(settings, texts[0] ?? "", 0, adapters), steps: samplerSteps }, signal, onStep),
     async *draw(step, signal) {
       const total = count * columns.length;
       let done = 0;

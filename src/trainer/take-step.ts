@@ -5,7 +5,7 @@ import type { StepDraw } from "./order.ts";
 import type { PreparedRun } from "./prepare.ts";
 
 /** Height and width of a draw's latents. */
-function latentSize({ run, base }: PreparedRun, draw: StepDraw): { readonly height: number; readonly width: number } {
+export function latentSize({ run, base }: PreparedRun, draw: StepDraw): { readonly height: number; readonly width: number } {
   const bucket = run.buckets[draw.bucket];
   if (!bucket) throw new Error(`train: there is no bucket ${draw.bucket}`);
   return { height: bucket.heightPx / base.pixelsPerLatent, width: bucket.widthPx / base.pixelsPerLatent };

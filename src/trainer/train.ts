@@ -15,8 +15,9 @@ import {
   writeCheckpoint,
 } from "./checkpoint.ts";
 import { chooseStep } from "./choose.ts";
-import type { TrainEvent, Validation } from "./events.ts";
+import type { PreflightEvent, TrainEvent, Validation } from "./events.ts";
 import { rateFactor } from "./learning-rate.ts";
+import { preflight } from "./preflight.ts";
 import type { Previewer } from "./preview.ts";
 import { prepareRun, type PreparedRun, type TrainOptions } from "./prepare.ts";
 import { writeReport } from "./report.ts";
@@ -39,7 +40,8 @@ import {
 import { compileStep, takeStep } from "./take-step.ts";
 
 /**
- * Carries out a plan. The last event is `done`, `stopped` (asked to by the signal; saved) or `failed` (the loss is no number).
+ * Carries out a plan. The last event is `done`, `stopped` (asked to by the signal; saved), `declined` (by `approve`) or `failed` (the loss
+ * is no number).
  *
  * @throws UserError for whatever the user can mend: dataset, base model, disk
  * @example for await (const event of train(plan, { createEngine, hashCacheFile, signal })) console.log(event);
@@ -47,7 +49,8 @@ import { compileStep, takeStep } from "./take-step.ts";
 export async function* train(plan: TrainPlan, options: TrainOptions): AsyncGenerator<TrainEvent, void> {
   const paths = await createRun(plan);
   try {
-    yield* carryOut(plan, paths, undefined, options);
+    const isDeclined = yield* carryOut(plan, paths, undefined, options);
+    if (isDeclined) await removeUnbegunRun(paths);
   } catch (error) {
     await removeUnbegunRun(paths);
     throw error;
@@ -70,40 +73,71 @@ export async function* resumeTraining(folder: string, options: TrainOptions): As
   yield* carryOut(plan, paths, checkpoint, options);
 }
 
+/** @returns whether the run was declined */
 async function* carryOut(
   plan: TrainPlan,
   paths: RunPaths,
   from: Checkpoint | undefined,
   options: TrainOptions,
-): AsyncGenerator<TrainEvent, void> {
-  let run: PreparedRun;
-  try {
-    run = yield* prepareRun(plan, paths, options);
-  } catch (error) {
-    if (!options.signal?.aborted) throw error;
-    yield {
-      type: "stopped",
-      step: from?.state.step ?? 0,
-      runFolder: paths.folder,
-      checkpoint: from ? checkpointPath(paths, from.state.step) : null,
-    };
-    return;
-  }
+): AsyncGenerator<TrainEvent, boolean> {
+  const ready = yield* makeReady(plan, paths, from, options);
+  if (typeof ready === "string") return ready === "declined";
+  const { run, told } = ready;
   const log = await openEventLog(paths.events, from?.state.eventsBytes ?? 0);
   try {
-    if (from && from.state.datasetHash !== run.run.hash) {
-      throw new UserError(`The dataset ${run.settings.datasetFolder} has changed since the run was started.`, {
-        fix: "Put the pictures and captions back as they were, or start a new run (with --continue-from, if you like).",
-      });
-    }
+    if (told) await log.append(told);
     for await (const event of steps(run, log, from, options.signal)) {
       if (event.type !== "progress") await log.append(event);
       yield event;
     }
+    return false;
   } finally {
     await log.close();
     await run.dispose();
   }
+}
+
+/** A run that can begin, and the preflight's event, which is told already; or how it ended before. */
+type Ready = { readonly run: PreparedRun; readonly told: PreflightEvent | undefined } | "stopped" | "declined";
+
+/** Prepares the run; with a preflight, only as much as that needs, and the rest when it is agreed to. */
+async function* makeReady(
+  plan: TrainPlan,
+  paths: RunPaths,
+  from: Checkpoint | undefined,
+  options: TrainOptions,
+): AsyncGenerator<TrainEvent, Ready> {
+  const { signal, approve } = options;
+  let run: PreparedRun | undefined;
+  let isReady = false;
+  try {
+    run = yield* prepareRun(plan, paths, options);
+    refuseOtherDataset(run, from);
+    const told = options.preflight ? yield* preflight(run, from, signal) : undefined;
+    if (told) yield told;
+    if (told && approve && !(await approve(told))) {
+      yield { type: "declined", runFolder: paths.folder };
+      return "declined";
+    }
+    yield* run.encodeRest(signal);
+    isReady = true;
+    return { run, told };
+  } catch (error) {
+    if (!signal?.aborted) throw error;
+    const checkpoint = from ? checkpointPath(paths, from.state.step) : null;
+    yield { type: "stopped", step: from?.state.step ?? 0, runFolder: paths.folder, checkpoint };
+    return "stopped";
+  } finally {
+    // Also for a caller that listens no longer.
+    if (!isReady) await run?.dispose();
+  }
+}
+
+function refuseOtherDataset({ run, settings }: PreparedRun, from: Checkpoint | undefined): void {
+  if (!from || from.state.datasetHash === run.hash) return;
+  throw new UserError(`The dataset ${settings.datasetFolder} has changed since the run was started.`, {
+    fix: "Put the pictures and captions back as they were, or start a new run (with --continue-from, if you like).",
+  });
 }
 
 /** The run from its present state to its end. */

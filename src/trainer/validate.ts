@@ -11,6 +11,15 @@ import type { RunPicture } from "./pictures.ts";
 /** More training pictures than this only cost time: they are the easy half of the comparison. */
 const MAX_TRAIN_PICTURES = 8;
 
+/** How many losses a measurement takes. */
+export function countProbes(
+  pictures: readonly Pick<RunPicture, "isHeldOut">[],
+  { validationTimesteps }: Pick<TrainSettings, "validationTimesteps">,
+): number {
+  const heldOut = pictures.filter(({ isHeldOut }) => isHeldOut).length;
+  return (heldOut + Math.min(MAX_TRAIN_PICTURES, pictures.length - heldOut)) * validationTimesteps.length;
+}
+
 export interface Validator {
   measure(network: Network): Promise<Losses>;
 }
@@ -35,10 +44,12 @@ export function createValidator(options: {
   readonly encoded: (picture: number) => EncodedPicture;
   readonly feeds: FeedMaker;
 }): Validator {
-  const probes = chooseProbes(options);
+  // Pictures may be encoded after this is made.
+  let probes: readonly Probe[] | undefined;
   const { batch } = options.settings;
   return {
     async measure(network) {
+      probes ??= chooseProbes(options);
       const sums = { train: 0, heldOut: 0, trainCount: 0, heldOutCount: 0 };
       for (const group of batches(probes, batch)) {
         const [height, width] = group[0].size;

@@ -18,8 +18,8 @@ export interface WeightStore {
   compile(graph: Graph, name: string, options?: GraphOptions): Promise<Executable>;
   /** What adapters that are not of low rank add to the base's weights, in place of what they added before. */
   setChanges(changes: readonly ScaledChange[]): Promise<void>;
-  /** Frees a component's weights. No executable that uses them may be run afterwards. */
-  free(component: ComponentName): Promise<void>;
+  /** Frees the weights of a component, or of the VAE's encoder alone. No executable that uses them may be run afterwards. */
+  free(component: ComponentName | "vae.encoder"): Promise<void>;
 }
 
 /** A change of a base weight and how strongly it acts; 1 is as trained. */

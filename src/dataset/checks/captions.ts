@@ -62,7 +62,7 @@ export const captionChecks: readonly Check[] = [
     mend: "Write all captions the same way.",
     thresholds: ["mixedCaptions", "sentenceLength", "sentenceCommas"],
     judge({ pictures }) {
-      const known = pictures.filter(({ caption }) => caption.kind !== undefined);
+      const known = pictures.filter(({ caption }) => caption.kind === "sentence" || caption.kind === "tags");
       const sentences = known.filter(({ caption }) => caption.kind === "sentence");
       const tags = known.length - sentences.length;
       if (Math.min(sentences.length, tags) <= limit("mixedCaptions") * known.length) return [];
@@ -84,7 +84,7 @@ export const captionChecks: readonly Check[] = [
     thresholds: ["sentenceLength", "sentenceCommas"],
     judge({ pictures, target }) {
       const wanted = target.captionHabit === "tags" ? "tags" : target.captionHabit === "sentences" ? "sentence" : undefined;
-      const known = pictures.filter(({ caption }) => caption.kind !== undefined);
+      const known = pictures.filter(({ caption }) => caption.kind === "sentence" || caption.kind === "tags");
       const others = known.filter(({ caption }) => caption.kind !== wanted);
       if (wanted === undefined || others.length <= known.length / 2) return [];
       const hits = others.map(({ item, caption }) => ({ name: item.name, measured: shorten(caption.text) }));
@@ -169,9 +169,8 @@ export const captionChecks: readonly Check[] = [
       if (named >= limit("groundNamed")) return [];
       const hits = silent.map(({ item, caption }) => ({ name: item.name, measured: shorten(caption.text) }));
       const severity = target.type === "style" ? "info" : "warning";
-      return [
-        { severity, message: `Only ${percent(named)} of the captions name the background or the light.`, pictures: hits },
-      ];
+      const who = named === 0 ? "No caption names" : `Only ${percent(named)} of the captions name`;
+      return [{ severity, message: `${who} the background or the light.`, pictures: hits }];
     },
   },
   {

@@ -5,6 +5,7 @@ import type { Cluster } from "../clusters.ts";
 import type { CopyPair } from "../compare.ts";
 import type { RepeatedMark } from "../marks.ts";
 import type { PictureMeasurement } from "../measure/picture.ts";
+import type { Face } from "../../models/faces/boxes.ts";
 import type { DatasetItem } from "../read.ts";
 import { type Threshold, thresholds, type ThresholdName } from "../thresholds.ts";
 import type { TriggerFacts } from "../trigger-facts.ts";
@@ -63,6 +64,8 @@ export interface InspectionFacts {
   readonly buckets: readonly BucketUse[];
   /** Undefined where no trigger word is set. */
   readonly trigger: TriggerFacts | undefined;
+  /** Of each picture, by its place in `pictures`; undefined where faces were not looked for. */
+  readonly faces?: readonly (readonly Face[])[] | undefined;
 }
 
 /** One picture of a finding. */

@@ -20,7 +20,7 @@ export const copyChecks: readonly Check[] = [
     title: "near copies",
     why: memorised,
     mend: "Keep the best of each: the largest, the sharpest, the least compressed.",
-    thresholds: ["copyHashBits", "copyCorrelation", "similarColours"],
+    thresholds: ["copyHashBits", "copyCorrelation", "similarColours", "copyCorrelationSure", "copyColours"],
     judge: (facts) => judgeCopies(facts, ["altered"], "warning", "are copies of another but for size, compression or light"),
   },
   {
@@ -28,7 +28,7 @@ export const copyChecks: readonly Check[] = [
     title: "mirrored copies",
     why: "A mirrored copy counts twice like any copy, and teaches that left and right do not matter.",
     mend: "Leave the mirrored ones out; if mirroring is harmless for your subject, train with --flip instead.",
-    thresholds: ["copyHashBits", "copyCorrelation", "similarColours"],
+    thresholds: ["copyHashBits", "copyCorrelation", "similarColours", "copyCorrelationSure", "copyColours"],
     judge: (facts) => judgeCopies(facts, ["mirrored"], "warning", "are mirror images of another"),
   },
   {

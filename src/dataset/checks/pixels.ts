@@ -29,15 +29,18 @@ export const pixelChecks: readonly Check[] = [
     title: "less detail than pixels",
     why: "A picture that was enlarged before it came here, or is a little out of focus, has the pixels of its size but not the detail.",
     mend: "Find the original, or train at a smaller --resolution; where most of the set is so, samples will be soft.",
-    thresholds: ["softPx", "enlargementPeak", "blurPx"],
+    thresholds: ["softPx", "enlargementPeak", "enlargedPx", "blurPx"],
     judge: (facts) =>
       perPicture(
         facts,
         (picture) => {
           const blur = blurAtTraining(picture) ?? 0;
-          const wasEnlarged = picture.measurement.enlargement >= limit("enlargementPeak") && picture.fit.scale > 0.6;
+          const wasEnlarged =
+            picture.measurement.enlargement >= limit("enlargementPeak") &&
+            picture.fit.scale > 0.6 &&
+            blur >= limit("enlargedPx");
           // What is blurred outright is told by that check, unless it is known to be an enlargement.
-          if (blur < limit("softPx") || (blur >= limit("blurPx") && !wasEnlarged)) return undefined;
+          if (!wasEnlarged && (blur < limit("softPx") || blur >= limit("blurPx"))) return undefined;
           const rhythm = wasEnlarged ? ", with the rhythm of an enlargement" : "";
           return { severity: wasEnlarged ? "warning" : "info", measured: `finest edges ${blur.toFixed(1)} px wide${rhythm}` };
         },
@@ -116,8 +119,8 @@ export const pixelChecks: readonly Check[] = [
     title: "bars or a frame",
     why: "Bars at the edges are the easiest thing in a picture to learn: samples will have them.",
     mend: "Cut them off.",
-    fix: "cuts the bars off",
-    thresholds: ["borderShare"],
+    fix: "cuts off bars that lie on both sides",
+    thresholds: ["borderShare", "borderAlone", "borderMost"],
     judge: (facts) =>
       perPicture(
         facts,
@@ -152,7 +155,7 @@ export const pixelChecks: readonly Check[] = [
     title: "JPEG blocks",
     why: "Flaws of compression are learnt before the subject is, on Flux above all (SimpleTuner's documentation).",
     mend: "Use a version that was compressed less; saving it again at a higher quality does not bring back what was lost.",
-    thresholds: ["blockiness", "blockRatio", "blockinessLeast", "blockRatioSure", "jpegQuality"],
+    thresholds: ["blockiness", "jpegQuality"],
     judge: (facts) =>
       perPicture(
         facts,
@@ -160,7 +163,7 @@ export const pixelChecks: readonly Check[] = [
           const { blockiness, jpegQuality } = measurement;
           const isLow = jpegQuality !== undefined && jpegQuality < limit("jpegQuality");
           // Blocks that are made much smaller for training are gone.
-          if (fit.scale < 0.5 || !(isLow || showsBlocks(measurement))) return undefined;
+          if (fit.scale < 0.5 || !(isLow || blockiness >= limit("blockiness"))) return undefined;
           const quality = jpegQuality === undefined ? "" : `, quality ${jpegQuality}`;
           return { severity: "warning", measured: `blocks stand out by ${blockiness.toFixed(1)} grey levels${quality}` };
         },
@@ -172,7 +175,7 @@ export const pixelChecks: readonly Check[] = [
     title: "the same mark in a corner",
     why: "A watermark or signature on many pictures is the surest thing that a LoRA learns, and the quickest on Flux.",
     mend: "Cut the corner off, paint the mark out, or use pictures without it.",
-    thresholds: ["markShare", "markMinimum", "markCorrelation"],
+    thresholds: ["markShare", "markMinimum", "markCorrelation", "markWindows", "markWindowShare", "markReverse"],
     judge: ({ marks, pictures }) =>
       marks.map(({ corner, pictures: places }) => ({
         severity: "error",
@@ -182,18 +185,13 @@ export const pixelChecks: readonly Check[] = [
   },
 ];
 
-function showsBlocks({ blockiness, blockRatio }: InspectedPicture["measurement"]): boolean {
-  const isSmooth = blockiness >= limit("blockinessLeast") && blockRatio >= limit("blockRatio");
-  return blockiness >= limit("blockiness") || isSmooth || blockRatio >= limit("blockRatioSure");
-}
-
 /** The blur in pixels of the bucket; undefined where nothing has edges, or where the picture is too small to be judged. */
 export function blurAtTraining(picture: InspectedPicture): number | undefined {
   const { measurement, fit } = picture;
   return measurement.blurPx === undefined ? undefined : measurement.blurPx * Math.min(1, fit.scale);
 }
 
-/** Borders that are no part of the picture, or undefined. Both sides of a bar count, for a wall may end at one. */
+/** Borders that are no part of the picture, or undefined. A bar that has none on the other side must be wider, for a wall may end at one. */
 export function bordersToTrim({
   measurement,
 }: {
@@ -201,17 +199,17 @@ export function bordersToTrim({
 }): Borders | undefined {
   const { borders, widthPx, heightPx } = measurement;
   if (!borders) return undefined;
-  const isBar = (near: number, far: number, side: number): boolean =>
-    Math.min(near, far) >= limit("borderShare") * side && near + far < 0.8 * side;
-  const acrossX = isBar(borders.leftPx, borders.rightPx, widthPx);
-  const acrossY = isBar(borders.topPx, borders.bottomPx, heightPx);
-  if (!acrossX && !acrossY) return undefined;
-  return {
-    leftPx: acrossX ? borders.leftPx : 0,
-    rightPx: acrossX ? borders.rightPx : 0,
-    topPx: acrossY ? borders.topPx : 0,
-    bottomPx: acrossY ? borders.bottomPx : 0,
-  };
+  const [leftPx, rightPx] = barsAcross(borders.leftPx, borders.rightPx, widthPx);
+  const [topPx, bottomPx] = barsAcross(borders.topPx, borders.bottomPx, heightPx);
+  return leftPx + rightPx + topPx + bottomPx > 0 ? { leftPx, topPx, rightPx, bottomPx } : undefined;
+}
+
+/** Of two opposite sides, what is a bar. */
+function barsAcross(near: number, far: number, side: number): readonly [number, number] {
+  if (near + far > limit("borderMost") * side) return [0, 0];
+  if (Math.min(near, far) >= limit("borderShare") * side) return [near, far];
+  const least = limit("borderAlone") * side;
+  return [near >= least ? near : 0, far >= least ? far : 0];
 }
 
 function describeBorders({ leftPx, rightPx, topPx, bottomPx }: Borders): string {

@@ -1,7 +1,9 @@
 /** Checks of the set as a whole: size, variety, balance, buckets. */
 import { setSizes } from "../thresholds.ts";
+import { placeWords } from "../caption-words.ts";
+import { groupPairs } from "../compare.ts";
 import { contentWords, countBy } from "./captions.ts";
-import { type Check, countPictures, limit, percent } from "./check.ts";
+import { type Check, countPictures, type InspectedPicture, isSureCopy, limit, percent } from "./check.ts";
 
 export const setChecks: readonly Check[] = [
   {
@@ -10,8 +12,10 @@ export const setChecks: readonly Check[] = [
     why: "Too few pictures are learnt by heart; what they share is learnt from many.",
     mend: "Add pictures that differ in everything but what you teach.",
     thresholds: ["countFail"],
-    judge({ pictures, copyGroups, target }) {
-      const repeated = copyGroups.reduce((sum, group) => sum + group.length - 1, 0);
+    judge({ pictures, copies, target }) {
+      // A detail of another picture is a picture of its own; the same one twice is not.
+      const same = copies.filter((pair) => isSureCopy(pair) && pair.kind !== "cut out");
+      const repeated = groupPairs(pictures.length, same).reduce((sum, group) => sum + group.length - 1, 0);
       const distinct = pictures.length - repeated;
       const [fewest, good, many] = setSizes[target.family][target.type];
       const without = repeated > 0 ? ` (${repeated} copies not counted)` : "";
@@ -78,6 +82,38 @@ export const setChecks: readonly Check[] = [
     },
   },
   {
+    id: "set.place",
+    title: "the same place or light",
+    why: "A character should vary in everything but itself: what is always around it is learnt with it.",
+    mend: "Add pictures from other places and in other light.",
+    thresholds: ["samePlace"],
+    judge({ pictures, target }) {
+      if (target.type === "style") return [];
+      const frequent = shares(
+        pictures,
+        ({ caption }) => caption.words.filter((word) => placeWords.has(word)),
+        limit("samePlace"),
+      );
+      if (frequent.length === 0) return [];
+      return [
+        { severity: "warning", message: `Most captions name the same place or light: ${listShares(frequent)}.`, pictures: [] },
+      ];
+    },
+  },
+  {
+    id: "set.look",
+    title: "one look in a character set",
+    why: "Where all pictures are of one kind, such as stills of one film, their look is learnt with the character.",
+    mend: "Add pictures of another kind, keep the look in every caption so that it stays changeable, or use a low rank.",
+    thresholds: ["sameLook"],
+    judge({ pictures, target }) {
+      if (target.type === "style") return [];
+      const looks = shares(pictures, ({ caption }) => caption.styleWords, limit("sameLook"));
+      if (looks.length === 0) return [];
+      return [{ severity: "info", message: `Nearly every caption names the same look: ${listShares(looks)}.`, pictures: [] }];
+    },
+  },
+  {
     id: "set.subjects",
     title: "one subject in a style set",
     why: "A style that is only seen on one subject cannot be told from it: the LoRA draws that subject for any prompt.",
@@ -132,3 +168,22 @@ export const setChecks: readonly Check[] = [
     },
   },
 ];
+
+/** Words on more than `least` of the captions of a set that is large enough to tell, commonest first. */
+function shares(
+  pictures: readonly InspectedPicture[],
+  wordsOf: (picture: InspectedPicture) => readonly string[],
+  least: number,
+): readonly (readonly [word: string, share: number])[] {
+  const known = pictures.filter(({ caption }) => caption.text !== "");
+  if (known.length < 5) return [];
+  const counts = countBy(known.flatMap((picture) => [...new Set(wordsOf(picture))]));
+  return [...counts]
+    .map(([word, count]) => [word, count / known.length] as const)
+    .filter(([, share]) => share > least)
+    .sort((a, b) => b[1] - a[1]);
+}
+
+function listShares(list: readonly (readonly [word: string, share: number])[]): string {
+  return list.map(([word, share]) => `${word} ${percent(share)}`).join(", ");
+}

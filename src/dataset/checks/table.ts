@@ -2,6 +2,7 @@
 import { captionChecks } from "./captions.ts";
 import type { Check } from "./check.ts";
 import { copyChecks } from "./copies.ts";
+import { faceChecks } from "./faces.ts";
 import { pixelChecks } from "./pixels.ts";
 import { resolutionChecks } from "./resolution.ts";
 import { setChecks } from "./set.ts";
@@ -11,6 +12,7 @@ export const checks: readonly Check[] = [
   ...resolutionChecks,
   ...pixelChecks,
   ...copyChecks,
+  ...faceChecks,
   ...captionChecks,
   ...wordChecks,
   ...setChecks,

@@ -1,5 +1,6 @@
 /** Checks of tags over the whole set, and of the trigger word. */
 import { type Check, type InspectionFacts, limit, percent, perPicture, type Verdict } from "./check.ts";
+import { placeWords } from "../caption-words.ts";
 import { contentWords, countBy, shorten } from "./captions.ts";
 
 export const wordChecks: readonly Check[] = [
@@ -23,7 +24,9 @@ export const wordChecks: readonly Check[] = [
     mend: "Take it out of the captions if it belongs to what you teach; else add pictures without it.",
     thresholds: ["entangledTag"],
     judge(facts) {
-      const words = frequentTags(facts, limit("entangledTag")).filter(({ tag }) => !CORE.test(tag) && !CLASS.test(tag));
+      const words = frequentTags(facts, limit("entangledTag")).filter(
+        ({ tag }) => !CORE.test(tag) && !CLASS.test(tag) && !placeWords.has(tag),
+      );
       if (words.length === 0 || facts.pictures.length < 5) return [];
       const list = words.map(({ tag, share }) => `${tag} ${percent(share)}`).join(", ");
       return [
@@ -68,15 +71,22 @@ export const wordChecks: readonly Check[] = [
     mend: "Put it in front of every caption. gesso train does that by itself; other trainers do not.",
     fix: "puts it in front",
     thresholds: [],
-    judge: (facts) =>
-      perPicture(
+    judge: (facts) => {
+      const known = facts.pictures.filter(({ caption }) => caption.text !== "");
+      // None has it: nobody meant to write it yet. Some have it: the others were forgotten.
+      const isNowhere = known.every(({ caption }) => caption.trigger?.at === "absent");
+      return perPicture(
         facts,
         ({ caption }) =>
           caption.trigger?.at === "absent" && caption.text !== ""
-            ? { severity: "warning", measured: `"${shorten(caption.text)}"` }
+            ? { severity: isNowhere ? "info" : "warning", measured: `"${shorten(caption.text)}"` }
             : undefined,
-        (count) => `${count} ${count.startsWith("1 ") ? "lacks" : "lack"} the trigger word "${facts.target.trigger}".`,
-      ),
+        (count) =>
+          isNowhere
+            ? `No caption has the trigger word "${facts.target.trigger}" yet.`
+            : `${count} ${count.startsWith("1 ") ? "lacks" : "lack"} the trigger word "${facts.target.trigger}".`,
+      );
+    },
   },
   {
     id: "trigger.variant",
@@ -121,6 +131,19 @@ export const wordChecks: readonly Check[] = [
     mend: "Choose a rare word of one or two tokens, or mean the likeness.",
     thresholds: ["triggerTokens", "triggerCommonId", "triggerRareId"],
     judge: judgeTriggerWord,
+  },
+  {
+    id: "trigger.draws",
+    title: "what the base draws for the trigger word",
+    why: "Where the base draws something of its own for the word, training first has to paint over that: it fights your pictures, unless it is like them and helps.",
+    mend: "Look at the pictures in the report's page. If they are nothing like yours, choose another word; if they are, keep it.",
+    thresholds: ["triggerDraws"],
+    judge: ({ trigger }) => {
+      const { word, baseDraws } = trigger ?? {};
+      if (!word || !baseDraws || baseDraws.alone < limit("triggerDraws")) return [];
+      const message = `The base draws something of its own for "${word}": its pictures are ${baseDraws.alone.toFixed(2)} times as far from those of an empty prompt as two seeds are from each other.`;
+      return [{ severity: "warning", message, pictures: [] }];
+    },
   },
 ];
 

@@ -1,79 +1,129 @@
 /** What compression and enlargement leave behind: JPEG's 8 x 8 grid, its quality, and the rhythm of interpolated pixels. Pure. */
 import type { Pixels } from "../../formats/images.ts";
 
-/** Rows looked at, spread evenly: neighbours say nearly the same. Columns would say it again, and are slow to read. */
-const ROWS = 96;
+/** Lines looked at in each direction, spread evenly: neighbours say nearly the same. */
+const LINES = 64;
 /** Steps between smooth neighbours in grey levels; larger ones are edges of what is shown. */
 const SMOOTH = 10;
 
 /** How JPEG's 8 x 8 grid shows. It may begin anywhere, as after a crop. */
 export interface Blocks {
-  /** By how many grey levels smooth places jump at every eighth pixel, more than at the others; above 1 it is seen. */
+  /** By how many grey levels places that change jump at every eighth pixel, more than at the others; above 1.5 it is seen. */
   readonly blockiness: number;
-  /** The same as a factor, for places so smooth that hardly anything but the grid changes: 1 without a grid. */
-  readonly blockRatio: number;
 }
 
-export function measureBlocks({ data, widthPx, heightPx, channels }: Pixels): Blocks {
-  const rowStep = Math.max(1, Math.floor(heightPx / ROWS));
-  const bends = new Float64Array(8);
-  const steps = new Float64Array(8);
-  const counts = new Float64Array(8);
+export function measureBlocks(pixels: Pixels): Blocks {
+  // What is shown may have a rhythm of eight pixels in one direction; the grid has it in both.
+  return { blockiness: Math.sqrt(bendsAcross(pixels) * bendsDown(pixels)) };
+}
+
+/** Places and phases are told apart: places are eighths of the picture, phases the eight places that a pixel may have in a block. */
+interface Bends {
+  /** [place, phase]: steps less the mean of those before and after, twice. */
+  readonly sums: Int32Array;
+  readonly counts: Int32Array;
+}
+
+const noBends = (): Bends => ({ sums: new Int32Array(64), counts: new Int32Array(64) });
+
+/**
+ * Adds one step between neighbours, with those before and after it. Without branches: one that noise decides would cost more than the
+ * rest. Where nothing changes at all, as on white paper, there is nothing to see a grid by.
+ */
+function addStep({ sums, counts }: Bends, at: number, before: number, here: number, after: number): void {
+  const isSmooth = ((before - SMOOTH) & (after - SMOOTH) & (here - 3 * SMOOTH) & -(before + here + after)) >> 31;
+  sums[at] = (sums[at] ?? 0) + ((2 * here - before - after) & isSmooth);
+  counts[at] = (counts[at] ?? 0) - isSmooth;
+}
+
+/** Along rows. Of the channels green: most of luma, without the arithmetic. */
+function bendsAcross({ data, widthPx, heightPx, channels }: Pixels): number {
+  const bends = noBends();
+  const rowStep = Math.max(1, Math.floor(heightPx / LINES));
+  const place = Math.ceil(widthPx / 8);
   for (let y = rowStep >> 1; y < heightPx; y += rowStep) {
-    let at = y * widthPx * channels + 1; // Green: most of luma, without the arithmetic.
-    let a = data[at] ?? 0;
-    let b = data[at + channels] ?? 0;
+    let at = y * widthPx * channels + 1;
+    const second = data[at + channels] ?? 0;
     let c = data[at + 2 * channels] ?? 0;
+    let before = Math.abs(second - (data[at] ?? 0));
+    let here = Math.abs(c - second);
     at += 3 * channels;
-    for (let x = 2; x < widthPx - 1; x++, at += channels) {
-      const d = data[at] ?? 0;
-      const before = Math.abs(b - a);
-      const here = Math.abs(c - b);
-      const after = Math.abs(d - c);
-      if (before < SMOOTH && after < SMOOTH && here < 3 * SMOOTH) {
-        const phase = x & 7;
-        bends[phase] = (bends[phase] ?? 0) + here - (before + after) / 2;
-        steps[phase] = (steps[phase] ?? 0) + here;
-        counts[phase] = (counts[phase] ?? 0) + 1;
+    for (let x = 2, group = 0, end = place; x < widthPx - 1; x++, at += channels) {
+      if (x === end) {
+        group += 8;
+        end += place;
       }
-      a = b;
-      b = c;
+      const d = data[at] ?? 0;
+      const after = Math.abs(d - c);
+      addStep(bends, group | (x & 7), before, here, after);
+      before = here;
+      here = after;
       c = d;
     }
   }
-  const [bend, otherBends] = peakAndRest(bends, counts);
-  const [step, otherSteps] = peakAndRest(steps, counts);
-  // A hundredth of a grey level: a picture of one colour has no steps at all.
-  return { blockiness: Math.max(0, bend - otherBends), blockRatio: (step + 0.01) / (otherSteps + 0.01) };
+  return gridOf(bends, (LINES * widthPx) / 64);
 }
 
-/** The largest of eight means, and the mean of the seven others. */
-function peakAndRest(sums: Float64Array, counts: Float64Array): readonly [number, number] {
-  const means = Array.from(sums, (sum, i) => sum / Math.max(1, counts[i] ?? 0));
-  const peak = Math.max(...means);
-  return [peak, (means.reduce((sum, mean) => sum + mean, 0) - peak) / 7];
+/** Between rows, at every second pixel: eight rows of each phase, one in each eighth of the picture. */
+function bendsDown({ data, widthPx, heightPx, channels }: Pixels): number {
+  const bends = noBends();
+  const rowBytes = widthPx * channels;
+  const blocks = heightPx >> 3;
+  for (let i = 0; i < LINES; i++) {
+    const y = 8 * Math.floor((i * blocks) / LINES) + (i & 7);
+    if (y < 2 || y + 1 >= heightPx) continue;
+    const end = (y + 1) * rowBytes;
+    for (let at = y * rowBytes + 1; at < end; at += 2 * channels) {
+      const b = data[at - rowBytes] ?? 0;
+      const c = data[at] ?? 0;
+      const before = Math.abs(b - (data[at - 2 * rowBytes] ?? 0));
+      addStep(bends, i, before, Math.abs(c - b), Math.abs((data[at + rowBytes] ?? 0) - c));
+    }
+  }
+  return gridOf(bends, widthPx / 2);
 }
 
-/** Length of the transform; shorter pictures are not judged. */
-const POINTS = 512;
+/** Places that must agree: an edge of what is shown lies in one or two of them. */
+const AGREEING = 3;
+/** Steps without any grid that are added to each place, as a share of the steps looked at: a few pixels prove nothing. */
+const PRIOR = 0.01;
+
+/** By how much one phase bends more than the others, as far as `AGREEING` places show it. */
+function gridOf({ sums, counts }: Bends, looked: number): number {
+  const byPhase = Array.from({ length: 8 }, (_, phase) => {
+    const means = Array.from({ length: 8 }, (_, place) => {
+      const at = 8 * place + phase;
+      return (sums[at] ?? 0) / ((counts[at] ?? 0) + PRIOR * looked);
+    });
+    return means.sort((a, b) => b - a)[AGREEING - 1] ?? 0;
+  });
+  const peak = Math.max(...byPhase);
+  return Math.max(0, peak - (byPhase.reduce((sum, value) => sum + value, 0) - peak) / 7) / 2;
+}
+
+/** Lengths of the transform: the longest that fits. Shorter pictures are not judged. */
+const LENGTHS = [512, 256] as const;
+/** Rows that are added up. */
+const ROWS = 96;
 /** Second differences above this are edges, in grey levels. */
 const MAX_BEND = 16;
 
 /**
  * How far the rhythm of an enlargement stands out: interpolated pixels are smoother than the ones between them, so the second
  * difference swells and sinks with a period of the factor (Gallagher 2005). Peak of its spectrum over the median; 3 to 5 by chance.
- * 0 for pictures under 514 px wide.
+ * 0 for pictures under 258 px wide.
  */
 export function measureEnlargement({ data, widthPx, heightPx, channels }: Pixels): number {
-  if (widthPx < POINTS + 2) return 0;
+  const points = LENGTHS.find((length) => widthPx >= length + 2);
+  if (points === undefined) return 0;
   const rowStep = Math.max(1, Math.floor(heightPx / ROWS));
-  const signal = new Float64Array(POINTS);
-  const left = (widthPx - POINTS) >> 1;
+  const signal = new Float64Array(points);
+  const left = (widthPx - points) >> 1;
   for (let y = rowStep >> 1; y < heightPx; y += rowStep) {
     let at = (y * widthPx + left) * channels + 1;
     let before = data[at - channels] ?? 0;
     let here = data[at] ?? 0;
-    for (let i = 0; i < POINTS; i++) {
+    for (let i = 0; i < points; i++) {
       at += channels;
       const after = data[at] ?? 0;
       const bend = Math.abs(before - 2 * here + after);
@@ -83,7 +133,7 @@ export function measureEnlargement({ data, widthPx, heightPx, channels }: Pixels
       here = after;
     }
   }
-  return peakOverMedian(spectrumOf(flatten(signal)));
+  return peakOverMedian(spectrumOf(flatten(signal)), points);
 }
 
 /** The signal without what changes slowly, under a Hann window. */
@@ -139,13 +189,13 @@ function fft(re: Float64Array, im: Float64Array): void {
 }
 
 /** The highest frequency peak over the median; JPEG's own rhythm of 8 pixels, and what changes slowly, left out. */
-function peakOverMedian(spectrum: Float64Array): number {
-  const perEighth = POINTS / 8;
+function peakOverMedian(spectrum: Float64Array, points: number): number {
+  const perEighth = points / 8;
   const kept = Array.from(spectrum).flatMap((value, f) => {
     const offGrid = Math.abs(f - perEighth * Math.round(f / perEighth));
     // A factor of 2 beats at the highest frequency, which is a multiple of an eighth as well: it is kept.
-    const isGrid = offGrid <= 3 && f < POINTS / 2 - 3;
-    return f < POINTS / 16 || isGrid ? [] : [value];
+    const isGrid = offGrid <= 3 && f < points / 2 - 3;
+    return f < points / 16 || isGrid ? [] : [value];
   });
   const sorted = kept.toSorted((a, b) => a - b);
   const median = sorted[Math.floor(sorted.length / 2)] ?? 0;

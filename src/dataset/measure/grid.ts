@@ -27,18 +27,23 @@ export function shrink({ widthPx, heightPx, data, channels }: Pixels): Grid {
   const height = Math.max(1, Math.floor(heightPx / cellPx));
   const rgb = new Uint8Array(3 * width * height);
   const luma = new Float32Array(width * height);
-  const count = Math.ceil(cellPx / stride) ** 2;
+  const perSide = Math.ceil(cellPx / stride);
+  const count = perSide ** 2;
   const rowBytes = widthPx * channels;
   const step = stride * channels;
+  // Points lie in the middle of cells, and cells in the middle of the picture, or its mirror image would be shrunk to something else.
+  const inset = (cellPx - 1 - (perSide - 1) * stride) >> 1;
+  const left = ((widthPx - width * cellPx) >> 1) + inset;
+  const top = ((heightPx - height * cellPx) >> 1) + inset;
   for (let y = 0, cell = 0; y < height; y++) {
     for (let x = 0; x < width; x++, cell++) {
       let red = 0;
       let green = 0;
       let blue = 0;
-      const from = y * cellPx * rowBytes + x * cellPx * channels;
-      for (let dy = 0; dy < cellPx; dy += stride) {
-        const start = from + dy * rowBytes;
-        for (let at = start; at < start + cellPx * channels; at += step) {
+      const from = (top + y * cellPx) * rowBytes + (left + x * cellPx) * channels;
+      for (let i = 0; i < perSide; i++) {
+        const start = from + i * stride * rowBytes;
+        for (let at = start; at < start + perSide * step; at += step) {
           red += data[at] ?? 0;
           green += data[at + 1] ?? 0;
           blue += data[at + 2] ?? 0;
@@ -51,39 +56,4 @@ export function shrink({ widthPx, heightPx, data, channels }: Pixels): Grid {
     }
   }
   return { width, height, cellPx, rgb, luma };
-}
-
-/** A part of a plane [height, width] averaged into columns x rows cells that cover it evenly. */
-export function resample(
-  plane: { readonly width: number; readonly height: number; readonly luma: ArrayLike<number> },
-  columns: number,
-  rows: number,
-  window: Window = { left: 0, top: 0, width: plane.width, height: plane.height },
-): Float32Array {
-  const out = new Float32Array(columns * rows);
-  for (let row = 0; row < rows; row++) {
-    const [y0, y1] = span(window.top, window.height, row, rows, plane.height);
-    for (let column = 0; column < columns; column++) {
-      const [x0, x1] = span(window.left, window.width, column, columns, plane.width);
-      let sum = 0;
-      for (let y = y0; y < y1; y++) for (let x = x0; x < x1; x++) sum += plane.luma[y * plane.width + x] ?? 0;
-      out[row * columns + column] = sum / ((y1 - y0) * (x1 - x0));
-    }
-  }
-  return out;
-}
-
-/** A rectangle in cells; fractions allowed. */
-export interface Window {
-  readonly left: number;
-  readonly top: number;
-  readonly width: number;
-  readonly height: number;
-}
-
-/** The whole cells nearest to the i-th of n parts of a stretch; never empty. */
-function span(start: number, length: number, i: number, n: number, limit: number): readonly [number, number] {
-  const from = Math.min(limit - 1, Math.max(0, Math.round(start + (length * i) / n)));
-  const to = Math.min(limit, Math.max(from + 1, Math.round(start + (length * (i + 1)) / n)));
-  return [from, to];
 }

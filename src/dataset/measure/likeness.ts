@@ -1,8 +1,11 @@
 /** What pictures are compared by: a perceptual hash with its mirror, a thumbnail, colours, and a descriptor of layout. Pure. */
-import { type Grid, resample } from "./grid.ts";
+import { averageParts, sumAreas } from "./areas.ts";
+import type { Grid } from "./grid.ts";
 
 /** Side of the thumbnail that copies are checked on. */
-export const THUMB_SIDE = 32;
+export const THUMB_SIDE = 64;
+/** Side of the square that hashes are made from. */
+const HASH_SIDE = 32;
 /** Values of a descriptor: 4 x 4 places, each 3 of colour and 6 of direction. */
 export const DESCRIPTOR_LENGTH = 16 * 9;
 /** Bins of the colour histogram: 4 a channel. */
@@ -12,7 +15,7 @@ export interface Likeness {
   /** 64 bits as two halves, of the picture and of its mirror image: `pHash` (Zauner 2010), DCT of 32 x 32 luma. */
   readonly hash: readonly [number, number];
   readonly mirrorHash: readonly [number, number];
-  /** [32, 32] luma. */
+  /** [64, 64] luma, whatever the picture's shape. */
   readonly thumb: Uint8Array;
   /** Share of the picture in each of 64 colours, 255 = all. */
   readonly colours: Uint8Array;
@@ -21,30 +24,31 @@ export interface Likeness {
 }
 
 export function measureLikeness(grid: Grid): Likeness {
-  const thumb = resample(grid, THUMB_SIDE, THUMB_SIDE);
-  const spectrum = lowFrequencies(thumb);
+  const areas = sumAreas(grid.luma, grid.width, grid.height);
+  const all = { left: 0, top: 0, width: grid.width, height: grid.height };
+  const spectrum = lowFrequencies(averageParts(areas, all, HASH_SIDE, HASH_SIDE));
   return {
     hash: hashOf(spectrum),
     // Mirroring changes the sign of every odd horizontal frequency and nothing else.
     mirrorHash: hashOf(spectrum.map((value, i) => ((i % 8) & 1 ? -value : value))),
-    thumb: Uint8Array.from(thumb, Math.round),
+    thumb: Uint8Array.from(averageParts(areas, all, THUMB_SIDE, THUMB_SIDE), Math.round),
     colours: countColours(grid),
     descriptor: describeLayout(grid),
   };
 }
 
 /** cos((2 x + 1) u pi / 64) for u in 0..7, x in 0..31. */
-const cosines = Float64Array.from({ length: 8 * THUMB_SIDE }, (_, i) =>
-  Math.cos(((2 * (i % THUMB_SIDE) + 1) * Math.floor(i / THUMB_SIDE) * Math.PI) / (2 * THUMB_SIDE)),
+const cosines = Float64Array.from({ length: 8 * HASH_SIDE }, (_, i) =>
+  Math.cos(((2 * (i % HASH_SIDE) + 1) * Math.floor(i / HASH_SIDE) * Math.PI) / (2 * HASH_SIDE)),
 );
 
 /** The 8 x 8 lowest frequencies of the DCT, [vertical, horizontal]. */
 function lowFrequencies(thumb: Float32Array): Float64Array {
-  const rows = new Float64Array(THUMB_SIDE * 8);
-  for (let y = 0; y < THUMB_SIDE; y++) {
+  const rows = new Float64Array(HASH_SIDE * 8);
+  for (let y = 0; y < HASH_SIDE; y++) {
     for (let u = 0; u < 8; u++) {
       let sum = 0;
-      for (let x = 0; x < THUMB_SIDE; x++) sum += (thumb[y * THUMB_SIDE + x] ?? 0) * (cosines[u * THUMB_SIDE + x] ?? 0);
+      for (let x = 0; x < HASH_SIDE; x++) sum += (thumb[y * HASH_SIDE + x] ?? 0) * (cosines[u * HASH_SIDE + x] ?? 0);
       rows[y * 8 + u] = sum;
     }
   }
@@ -52,7 +56,7 @@ function lowFrequencies(thumb: Float32Array): Float64Array {
   for (let v = 0; v < 8; v++) {
     for (let u = 0; u < 8; u++) {
       let sum = 0;
-      for (let y = 0; y < THUMB_SIDE; y++) sum += (rows[y * 8 + u] ?? 0) * (cosines[v * THUMB_SIDE + y] ?? 0);
+      for (let y = 0; y < HASH_SIDE; y++) sum += (rows[y * 8 + u] ?? 0) * (cosines[v * HASH_SIDE + y] ?? 0);
       out[v * 8 + u] = sum;
     }
   }
@@ -92,20 +96,20 @@ function describeLayout(grid: Grid): Int8Array {
   const colour = new Float64Array(CELLS * CELLS * 3);
   const edges = new Float64Array(CELLS * CELLS * DIRECTIONS);
   const counts = new Float64Array(CELLS * CELLS);
-  for (let y = 0; y < height; y++) {
+  const columns = Uint8Array.from({ length: width }, (_, x) => Math.floor((x * CELLS) / width));
+  for (let y = 0, at = 0; y < height; y++) {
     const row = Math.floor((y * CELLS) / height) * CELLS;
-    for (let x = 0; x < width; x++) {
-      const at = y * width + x;
-      const cell = row + Math.floor((x * CELLS) / width);
+    const isLast = y + 1 >= height;
+    for (let x = 0; x < width; x++, at++) {
+      const cell = row + (columns[x] ?? 0);
       const r = rgb[3 * at] ?? 0;
       const g = rgb[3 * at + 1] ?? 0;
-      const b = rgb[3 * at + 2] ?? 0;
       const here = luma[at] ?? 0;
       colour[3 * cell] = (colour[3 * cell] ?? 0) + here - 128;
       colour[3 * cell + 1] = (colour[3 * cell + 1] ?? 0) + r - g;
-      colour[3 * cell + 2] = (colour[3 * cell + 2] ?? 0) + (r + g) / 2 - b;
+      colour[3 * cell + 2] = (colour[3 * cell + 2] ?? 0) + (r + g) / 2 - (rgb[3 * at + 2] ?? 0);
       counts[cell] = (counts[cell] ?? 0) + 1;
-      if (x + 1 >= width || y + 1 >= height) continue;
+      if (isLast || x + 1 >= width) continue;
       const dx = (luma[at + 1] ?? 0) - here;
       const dy = (luma[at + width] ?? 0) - here;
       const bin = cell * DIRECTIONS + directionOf(dx, dy);
@@ -120,7 +124,8 @@ function describeLayout(grid: Grid): Int8Array {
 
 /** Which sixth of the half circle a gradient points into; a line has no sign. By slopes, for an arctangent each would cost. */
 function directionOf(dx: number, dy: number): number {
-  const [across, up] = dy < 0 ? [-dx, -dy] : [dx, dy];
+  const across = dy < 0 ? -dx : dx;
+  const up = dy < 0 ? -dy : dy;
   if (across > 0) return across > 1.732 * up ? 0 : across > 0.577 * up ? 1 : 2;
   return -across < 0.577 * up ? 3 : -across < 1.732 * up ? 4 : 5;
 }

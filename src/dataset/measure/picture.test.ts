@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { Pixels } from "../../formats/images.ts";
 import { measurePixels } from "./picture.ts";
 import { readJpegQuality } from "./compression.ts";
-import { hamming } from "../compare.ts";
+import { hamming } from "../hash-index.ts";
 import { thresholds } from "../thresholds.ts";
 
 /** Shapes with sharp edges over a gradient, 640 x 512 px. */

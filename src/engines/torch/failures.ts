@@ -11,23 +11,23 @@ type Explain = (message: string, python: string) => { readonly message: string; 
 const explanations: { readonly [K in Exclude<FailureKind, "bug">]: Explain } = {
   "no-torch": (message, python) => ({
     message: `${python} cannot load PyTorch: ${message}.`,
-    fix: `Install it there (${python} -m pip install torch numpy), give another interpreter with --python, ${useCpu}.`,
+    fix: `Have Gesso install one of its own (gesso setup torch), or install it there (${python} -m pip install torch numpy), ${useCpu}. gesso doctor tells more.`,
   }),
   version: (message, python) => ({
     message: `${python} has ${message}, which is too old for Gesso.`,
     fix: `Install PyTorch ${oldestTorch} or newer: ${python} -m pip install --upgrade torch.`,
   }),
-  "cpu-build": (message, python) => ({
+  "cpu-build": (message) => ({
     message: `A GPU was asked for, but ${message}.`,
-    fix: `Install the PyTorch for your card into ${python}'s environment, as pytorch.org says, ${useCpu}.`,
+    fix: `Install the PyTorch for your card (gesso setup torch), or give another interpreter with --python, ${useCpu}.`,
   }),
   driver: (message) => ({
     message: `The graphics driver is too old for this PyTorch: ${message}`,
-    fix: `Update the driver, or install a PyTorch that was built for an older one, ${useCpu}.`,
+    fix: `Update the driver, or install a PyTorch that was built for an older one (gesso setup torch), ${useCpu}.`,
   }),
   "no-device": (message) => ({
     message: `A GPU was asked for, but there is none that can be used: ${message}.`.replace(/\.\.$/, "."),
-    fix: `Look whether the card and its driver are there (nvidia-smi, rocm-smi), ${useCpu}.`,
+    fix: `Let gesso doctor look what is in the way, ${useCpu}.`,
   }),
   memory: (message) => ({
     message: `PyTorch found no memory: ${firstLine(message)}`,
@@ -51,11 +51,9 @@ function firstLine(text: string): string {
 /** @param python the interpreter that the worker runs on */
 export function explainFailure({ kind, message, trace }: Failure, python: string): Error {
   if (kind === "bug") return new Error(`torch: ${message}${trace === "" ? "" : `\n${trace}`}`);
-  return new UserError(...userError(explanations[kind](message, python)));
-}
-
-function userError({ message, fix }: { message: string; fix: string }): [string, { fix: string }] {
-  return [message, { fix }];
+  const { message: text, fix } = explanations[kind](message, python);
+  // Whoever wants to tell causes apart (gesso doctor) reads them from the failure itself.
+  return new UserError(text, { fix, cause: { kind, message, trace } satisfies Failure });
 }
 
 /** How a worker's process ended. */

@@ -18,8 +18,25 @@ export interface StartOptions {
   readonly compile: boolean;
 }
 
+/** What PyTorch was built for and what it sees, for those who look for a fault. */
+export interface TorchBuild {
+  /** CUDA's and ROCm's version; null where PyTorch was built without. */
+  readonly cuda: string | null;
+  readonly hip: string | null;
+  /** 91002 for cuDNN 9.10.2; null where there is none. */
+  readonly cudnn: number | null;
+  /** Cards that it has code for: "sm_86", "compute_90" (to be compiled on the spot), "gfx1100". */
+  readonly archs: readonly string[];
+  /** Of the device: "8.6", or "gfx1100". */
+  readonly capability: string | null;
+  readonly freeBytes: number | null;
+  /** Why a PyTorch that was built for GPUs computes on the processor. */
+  readonly gpuProblem: string | null;
+}
+
 /** What the worker has found. */
 export interface DeviceInfo {
+  readonly build: TorchBuild;
   readonly torch: string;
   readonly python: string;
   /** "cpu", "cuda:0", "mps". */

@@ -100,13 +100,15 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 def measure_memory(device: torch.device, buffer_bytes: int) -> dict[str, int]:
     """On a GPU, what PyTorch's allocator holds: what other programs cannot have. On the CPU, this process."""
+    free: dict[str, int] = {}
     if device.type == "cuda":
+        free["freeBytes"] = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         held, peak = torch.cuda.memory_reserved(device), torch.cuda.max_memory_reserved(device)
     elif device.type == "mps":
         held = peak = torch.mps.driver_allocated_memory()
     else:
         held, peak = resource_usage.resident_bytes(), resource_usage.peak_bytes()
-    return {"bufferBytes": buffer_bytes, "residentBytes": held, "peakBytes": max(held, peak)}
+    return {"bufferBytes": buffer_bytes, "residentBytes": held, "peakBytes": max(held, peak), **free}
 
 
 def kind_of(error: BaseException) -> str:

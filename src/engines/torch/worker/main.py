@@ -30,6 +30,7 @@ def main() -> None:
         listen(lambda: read_frame(reading), requests)
     first = requests.get() if is_first else None
     try:
+        import loading  # noqa: F401 - says what is wrong with PyTorch or NumPy
         import parallel
         from runtime import Runtime
     except ImportError as error:

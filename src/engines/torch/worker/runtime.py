@@ -7,6 +7,7 @@ from torch import Tensor
 
 import parallel
 from buffers import Buffers, FileProblem
+from build import describe_build
 from device import DeviceProblem, describe, kind_of, measure_memory, open_device
 from program import CapturedRunner, CompiledRunner, EagerRunner, Program
 from protocol import Frame
@@ -38,7 +39,7 @@ class Runtime:
         self.device = open_device(args)
         self.buffers = Buffers(self.device)
         parallel.open_averaging(self.device)
-        return describe(self.device), []
+        return {**describe(self.device), "build": describe_build(self.device)}, []
 
     def call_allocate(self, args: dict[str, Any], tensors: dict[str, Tensor]) -> Answer:
         self.buffers.allocate(args["spec"], args["source"], tensors.get("data"))

@@ -1,0 +1,88 @@
+/** What a run would take and cost on rented cards: on which it would be cheapest, on which fastest. Pure. */
+import type { GpuCard, GpuPrices } from "./gpu-prices.ts";
+import { fits } from "./fit.ts";
+
+/** A way to run the plan on a card: what it needs at its peak, and how long it takes at a rate. */
+export interface CardVariant {
+  readonly recompute: boolean;
+  readonly batch: number;
+  readonly accumulation: number;
+  readonly peakBytes: number;
+  /** Seconds of the whole run at so many operations a second, loading left out. */
+  readonly secondsAt: (flopsPerSecond: number) => number;
+}
+
+/** What a run costs on one card. */
+export interface CardCost {
+  readonly card: GpuCard;
+  readonly recompute: boolean;
+  readonly batch: number;
+  readonly accumulation: number;
+  readonly peakBytes: number;
+  readonly minutes: number;
+  readonly lowUsd: number;
+  readonly typicalUsd: number;
+  /** If all goes `WORST_CASE` times as slowly, at the typical price. */
+  readonly worstMinutes: number;
+  readonly worstUsd: number;
+}
+
+export interface RunCosts {
+  /** Of the prices. */
+  readonly date: string;
+  /** Cards that the plan fits, cheapest first. */
+  readonly cards: readonly CardCost[];
+  readonly tooSmall: readonly string[];
+  /** Names; undefined where it fits no card. */
+  readonly cheapest: string | undefined;
+  readonly fastest: string | undefined;
+}
+
+/** Estimates of time are rarely further off than this (heuristic). */
+export const WORST_CASE = 1.5;
+/** What CUDA itself takes of a card: context and workspaces. Reported as 0.8 to 1.5 GB. */
+export const CARD_OVERHEAD_BYTES = 0.8e9;
+/** Renting a machine, getting the base model there, loading it: 3 to 10 minutes are reported. */
+export const CARD_START_MINUTES = 5;
+
+/** @param variants in any order; each card takes the fastest that fits it */
+export function compareCards({ date, cards }: GpuPrices, variants: readonly CardVariant[]): RunCosts {
+  const costs = cards.flatMap((card) => {
+    const cost = costOn(card, variants);
+    return cost ? [cost] : [];
+  });
+  const byPrice = costs.toSorted((a, b) => a.typicalUsd - b.typicalUsd || a.minutes - b.minutes);
+  const byTime = costs.toSorted((a, b) => a.minutes - b.minutes || a.typicalUsd - b.typicalUsd);
+  const fitting = new Set(costs.map(({ card }) => card.name));
+  return {
+    date,
+    cards: byPrice,
+    tooSmall: cards.filter(({ name }) => !fitting.has(name)).map(({ name }) => name),
+    cheapest: byPrice[0]?.card.name,
+    fastest: byTime[0]?.card.name,
+  };
+}
+
+function costOn(card: GpuCard, variants: readonly CardVariant[]): CardCost | undefined {
+  const freeBytes = card.memoryGiB * 2 ** 30 - CARD_OVERHEAD_BYTES;
+  const timed = variants
+    .filter(({ peakBytes }) => fits(peakBytes, freeBytes))
+    .map((variant) => ({ ...variant, minutes: CARD_START_MINUTES + variant.secondsAt(card.effectiveTflops * 1e12) / 60 }))
+    .sort((a, b) => a.minutes - b.minutes);
+  const [best] = timed;
+  if (!best) return undefined;
+  const { recompute, batch, accumulation, peakBytes, minutes } = best;
+  const usd = (perHour: number): number => (perHour * minutes) / 60;
+  return {
+    card,
+    recompute,
+    batch,
+    accumulation,
+    peakBytes,
+    minutes,
+    lowUsd: usd(card.lowUsdPerHour),
+    typicalUsd: usd(card.typicalUsdPerHour),
+    worstMinutes: WORST_CASE * minutes,
+    worstUsd: WORST_CASE * usd(card.typicalUsdPerHour),
+  };
+}
