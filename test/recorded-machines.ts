@@ -49,7 +49,8 @@ export const plain: MachineFacts = {
   engines: [ort],
   choice: {
     ...{ engine: "ort", reason: "the CPU; no PyTorch with a GPU was found", device: "cpu", python: null },
-    ...{ precision: "float32", precisionReason: "what it computes in" },
+    ...{ precision: "float32", precisionReason: "what it computes in", gpus: 1, gpusReason: "one worker" },
+    ...{ basePrecision: "float32", basePrecisionReason: "what it computes in" },
   },
   choiceProblem: null,
 };
