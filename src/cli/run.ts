@@ -1,6 +1,7 @@
 /** Finds the command, runs it, and turns errors into messages and exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted. */
 import { findNearest, UserError } from "../errors.ts";
 import type { Command, Terminal } from "./command.ts";
+import { welcome } from "./welcome.ts";
 
 /** Commands load when they are asked for: `gesso --help` must not load an engine. */
 const commands: Readonly<Record<string, { readonly summary: string; readonly load: () => Promise<Command> }>> = {
@@ -50,7 +51,11 @@ const overview = (): string =>
 export async function runCli(args: readonly string[], terminal: Terminal, version: string): Promise<number> {
   try {
     const [name, ...rest] = args;
-    if (name === undefined || name === "--help" || name === "-h" || name === "help") {
+    if (name === undefined) {
+      terminal.out(welcome(terminal.columns));
+      return 0;
+    }
+    if (name === "--help" || name === "-h" || name === "help") {
       terminal.out(overview());
       return 0;
     }

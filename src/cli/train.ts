@@ -1,6 +1,7 @@
 /** gesso train: plans a run, says what it will do and why, carries it out, and says what came of it. */
 import { UserError } from "../errors.ts";
 import { resumeTraining } from "../index.ts";
+import { askForMissing } from "./ask.ts";
 import { openChosenBase } from "./base-options.ts";
 import { defineCommand, type Terminal } from "./command.ts";
 import { followRun } from "./follow-run.ts";
@@ -20,8 +21,10 @@ export const trainCommand = defineCommand({
     "gesso train ./pictures --type character --trigger sks --base sdxl.safetensors --steps 2000",
     "gesso train --resume runs/mystyle",
   ],
-  async run({ positionals: [dataset], options }, terminal) {
-    if (options.resume !== undefined) return resume(options.resume, dataset, options, terminal);
+  async run({ positionals: [given], options: typed }, terminal) {
+    if (typed.resume !== undefined) return resume(typed.resume, given, typed, terminal);
+    const { dataset, options, isStopped } = await askForMissing(given, typed, terminal);
+    if (isStopped) return 130;
     if (dataset === undefined) {
       throw new UserError("gesso train needs a folder of pictures, or --resume with the folder of a run.", {
         fix: "For example: gesso train ./pictures --type style --trigger mystyle",
