@@ -1,5 +1,5 @@
 /** How well faces are found, and what looking for them costs: `npm run bench -- inspect-faces`. */
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,7 +9,7 @@ import { UserError } from "../../src/errors.ts";
 import { createFaceFinder, type FaceFinder, findFaceModel } from "../../src/trainer/find-faces.ts";
 import { type Claim, row } from "../claim.ts";
 import { counted, faceFolder } from "./face-pictures.ts";
-import { findViews } from "./views.ts";
+import { findSources } from "./sources.ts";
 
 interface Labelled {
   readonly path: string;
@@ -43,7 +43,7 @@ export const inspectFaces: Claim = {
         const shrunk = await shrinkAll(finder, pictures, share, folder);
         lines.push(row(`at ${Math.round(100 * share)} %`, describe(await judge(finder, shrunk))));
       }
-      lines.push(row("no faces", describe(await judge(finder, await withoutFaces(folder)))));
+      lines.push(row("no faces", describe(await judge(finder, withoutFaces()))));
       lines.push(row("cost", await measureCost(finder, pictures)));
       return lines;
     } finally {
@@ -116,16 +116,10 @@ async function shrinkAll(
   return shrunk;
 }
 
-/** The pictures of the proof; stamps of people and pictures of crowds are left out. */
-async function withoutFaces(folder: string): Promise<readonly Labelled[]> {
-  const written: Labelled[] = [];
-  for (const view of await findViews()) {
-    if (/girl|boy|man|woman|people|face|clown|king|queen|doll|santa|angel|snowman|wig|hair/i.test(view.name)) continue;
-    const path = join(folder, `${view.name}.png`);
-    await writeFile(path, await view.png());
-    written.push({ path, faces: 0 });
-  }
-  return written;
+/** Photographs of the proof; the album that shows people is left out. */
+function withoutFaces(): readonly Labelled[] {
+  const sources = findSources().filter(({ kind, path }) => kind === "photograph" && !path.includes("kphotoalbum"));
+  return sources.map(({ path }) => ({ path, faces: 0 }));
 }
 
 async function measureCost(finder: FaceFinder, pictures: readonly Labelled[]): Promise<string> {
