@@ -116,7 +116,7 @@ test("a bucket that only one picture is in, and that does not fit, stops the run
     const events: TrainEvent[] = [];
     const run = collect(train(plan, small), (event) => void events.push(event));
     await expect(run).rejects.toThrow(
-      "The preflight failed at a step on the largest pictures (64 x 64 px, batch 1), nothing was trained. There is no memory for it.",
+      "There is no memory for it. That was in the preflight, at a step on the largest pictures (64 x 64 px, batch 1): nothing was trained.",
     );
     expect(events.filter(({ type }) => type === "step")).toEqual([]);
     await expect(stat(plan.runFolder.value)).rejects.toThrow(/ENOENT/);
@@ -143,7 +143,7 @@ test("a VAE of numbers that are none stops the run at the preview, and the messa
       return made;
     };
     await expect(collect(train(plan, { ...withPreflight, createEngine: engine }))).rejects.toThrow(
-      "The preflight failed at drawing a preview, nothing was trained. The picture is black",
+      /The picture is black.* That was in the preflight, at drawing a preview: nothing was trained\./s,
     );
   } finally {
     await rm(broken.folder, { recursive: true });
@@ -165,7 +165,7 @@ test.skipIf(process.platform === "win32")(
       (error: unknown) => error,
     )) as { readonly stdout: string; readonly stderr: string } | undefined;
     expect(failure?.stderr).toMatch(
-      /The preflight failed at writing a checkpoint, nothing was trained\. Cannot write .*: the file is larger/,
+      /Cannot write .*: the file is larger.* That was in the preflight, at writing a checkpoint: nothing was trained\./,
     );
     expect(failure?.stdout).not.toContain('"type":"step"');
   },

@@ -185,7 +185,7 @@ async function attempt<T>(what: string, call: () => Promise<T>): Promise<T> {
     if (error instanceof Error && error.name === "AbortError") throw error;
     const isMemory = error instanceof Error && /memory|alloc/i.test(error.message);
     if (!(error instanceof UserError) && !isMemory) throw error;
-    throw new UserError(`The preflight failed at ${what}, nothing was trained. ${error.message}`, {
+    throw new UserError(`${error.message} That was in the preflight, at ${what}: nothing was trained.`, {
       fix:
         (error instanceof UserError ? error.fix : undefined) ??
         "Take a smaller --batch, --recompute, or a smaller --resolution.",
