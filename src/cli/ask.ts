@@ -3,6 +3,7 @@ import { statSync } from "node:fs";
 import { basename, resolve } from "node:path";
 import { type LoraType, loraTypes } from "../index.ts";
 import type { Terminal } from "./command.ts";
+import { wrapText } from "./format.ts";
 import type { TrainOptions } from "./train-options.ts";
 
 export interface Asked {
@@ -41,7 +42,8 @@ export async function askForMissing(dataset: string | undefined, options: TrainO
 }
 
 async function askFolder(ask: Ask, terminal: Terminal): Promise<string | undefined> {
-  terminal.out("Where are the pictures? A folder, each picture with a .txt file beside it that says what is in it.");
+  const what = "Where are the pictures? A folder, each picture with a .txt file beside it that says what is in it.";
+  terminal.out(wrapText(what, terminal.columns));
   for (;;) {
     const answer = await ask("Folder: ");
     if (answer === undefined) return undefined;
@@ -68,9 +70,9 @@ async function askType(ask: Ask, terminal: Terminal): Promise<LoraType | undefin
 
 /** "" for none. */
 async function askTrigger(ask: Ask, terminal: Terminal, proposal: string): Promise<string | undefined> {
-  terminal.out(
-    "Which word is to call it up? One that means nothing else; it is put in front of captions that lack it. A dash (-) is none.",
-  );
+  const what =
+    "Which word is to call it up? One that means nothing else; it is put in front of captions that lack it. A dash (-) is none.";
+  terminal.out(wrapText(what, terminal.columns));
   const answer = await ask(`Trigger word [${proposal}]: `);
   if (answer === undefined) return undefined;
   const word = answer.trim();

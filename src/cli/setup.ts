@@ -93,7 +93,7 @@ function describePlan(plan: SetupPlan, columns: number): string {
     `PyTorch    ${build.torch}, build ${build.name}: ${reason}`,
     `Python     ${pythonVersion} (${python}); it stays as it is`,
     `Into       ${folder}, by ${installer}`,
-    `Download   about ${gigabytes(build.downloadBytes)}; ${gigabytes(build.installedBytes)} on the disk`,
+    `Download   about ${gigabytes(plan.downloadBytes)}; ${gigabytes(plan.installedBytes)} on the disk`,
     "Nothing else is touched, and gesso setup torch --remove undoes it.",
   ]
     .map((line) => wrapText(line, columns, 11))

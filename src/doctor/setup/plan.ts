@@ -42,6 +42,8 @@ export type SetupPlan =
       readonly stage: string;
       readonly build: TorchBuild;
       readonly reason: string;
+      readonly downloadBytes: number;
+      readonly installedBytes: number;
       /** Whether the build was chosen for a card, which must then be found. */
       readonly needsCard: boolean;
       readonly python: string;
@@ -79,8 +81,11 @@ export async function planSetup(options: SetupOptions): Promise<SetupPlan> {
   const { executable: python, version: pythonVersion } = base;
   const steps = listSteps({ build, python, pythonVersion, installer, index: options.index, environment: join(stage, "env") });
   const plan = { kind: "install", folder, stage, build, reason, needsCard, installer, steps } as const;
-  await needRoom(folder, build);
-  return { ...plan, python, pythonVersion };
+  // pip's own index has no build for the processor alone on Linux: what it has is the one with CUDA.
+  const { downloadBytes, installedBytes } =
+    options.index === "default" && system.platform === "linux" ? buildNamed("cu128") : build;
+  await needRoom(folder, build.name, downloadBytes + installedBytes);
+  return { ...plan, downloadBytes, installedBytes, python, pythonVersion };
 }
 
 async function askGiven(python: string, tool: ToolOptions): Promise<PythonAnswer> {
@@ -105,11 +110,10 @@ function settleBuild(
   });
 }
 
-async function needRoom(folder: string, { downloadBytes, installedBytes, name }: TorchBuild): Promise<void> {
+async function needRoom(folder: string, name: string, needed: number): Promise<void> {
   let place = folder;
   while (!existsSync(place) && dirname(place) !== place) place = dirname(place);
   const { bavail, bsize } = await statfs(place);
-  const needed = downloadBytes + installedBytes;
   if (bavail * bsize >= needed) return;
   throw new UserError(
     `${gigabytes(bavail * bsize)} are free in ${place}, and PyTorch (${name}) needs ${gigabytes(needed)} while it is installed.`,
