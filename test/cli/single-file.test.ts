@@ -49,7 +49,9 @@ describe("an anime model on SD 1.5 with a VAE besides", () => {
     expect([exitCode, err]).toEqual([0, []]);
     const text = out.join("\n");
     expect(text).toContain("Note: anything-v5.safetensors is an anime model on Stable Diffusion 1.5: its name says so.");
-    expect(text).toMatch(/\n {2}clip skip +2 +usual for an anime model on Stable Diffusion 1\.5\n/);
+    expect(text).toMatch(
+      /\n {2}clip skip +2 +usual for an anime model on Stable Diffusion 1\.5 \[Civitai's\n +trainer, HoloStrawberry colab\]\n/,
+    );
     expect(text).toContain(` --vae ${inside(vae)} --lora `);
 
     const { plan, metadata } = await readRun("anime");
@@ -78,7 +80,7 @@ test("NoobAI V-Pred is trained on and drawn with as velocity on a schedule that 
   expect([exitCode, err]).toEqual([0, []]);
   expect(out.join("\n")).toMatch(/\n {2}predicts +velocity +the file holds the tensors v_pred and ztsnr\n/);
   const { plan, metadata } = await readRun("noob");
-  expect(plan.lineage).toEqual({ value: "noobai", reason: "its name says so" });
+  expect(plan.lineage).toEqual({ value: "noobai", reason: "its name says so", source: "the base model" });
   expect(plan.zeroTerminalSnr.value).toBe(true);
   expect(plan.clipSkip.reason).toContain("SDXL always reads the second-to-last layer");
   expect(metadata).toMatchObject({
