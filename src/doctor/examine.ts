@@ -2,7 +2,7 @@
 import { type GatherOptions, gatherFacts } from "./gather.ts";
 import { type DoctorReport, judgeMachine } from "./judge.ts";
 
-/** About ten seconds where PyTorch is, two where it is not. */
+/** Takes longest where PyTorch is: it has to be loaded. */
 export async function examine(options: GatherOptions): Promise<DoctorReport> {
   return judgeMachine(await gatherFacts(options));
 }

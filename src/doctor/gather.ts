@@ -37,7 +37,7 @@ const watchedVariables = [
   ...["PYTORCH_CUDA_ALLOC_CONF", "NVIDIA_VISIBLE_DEVICES", "CUDA_LAUNCH_BLOCKING"],
 ];
 
-/** Everything that is known of this machine; about ten seconds, most of them PyTorch's loading. */
+/** Everything that is known of this machine; where PyTorch is, loading it takes most of the time. */
 export async function gatherFacts(options: GatherOptions): Promise<MachineFacts> {
   const { env, signal, onProgress = () => undefined } = options;
   const tool: ToolOptions = { timeoutMs: toolTimeoutMs, signal };
