@@ -6,7 +6,7 @@ import { describeProspect } from "./forecast-page.ts";
 import { describePlan } from "./plan-page.ts";
 import { countErrors, planRun, prospectOf, type ProspectedRun, readPrices } from "./plan-run.ts";
 import { readChoices } from "./run-choices.ts";
-import { planOptions, readEngine, trainHeadings } from "./train-options.ts";
+import { planOptions, readTrainingEngine, trainHeadings } from "./train-options.ts";
 
 export const planCommand = defineCommand({
   name: "plan",
@@ -22,7 +22,7 @@ export const planCommand = defineCommand({
   async run({ positionals: [dataset = ""], options }, terminal) {
     const prices = await readPrices(options.prices);
     const base = await openChosenBase(options);
-    const planned = await planRun(dataset, base, await readChoices(dataset, base, options), readEngine(options));
+    const planned = await planRun(dataset, base, await readChoices(dataset, base, options), readTrainingEngine(options));
     const run = await prospectOf(planned, base, prices, terminal);
     if (run === undefined) return 130;
     const errors = countErrors(run);

@@ -133,7 +133,7 @@ export const engineOptions = {
   },
 } as const satisfies OptionTable;
 
-/** What only training has. */
+/** What a plan decides of the engine besides. */
 const trainingEngine = {
   "base-precision": {
     kind: "text",
@@ -150,11 +150,6 @@ const trainingEngine = {
     default: "1",
     min: 1,
   },
-  torchrun: {
-    kind: "text",
-    value: "ARGS",
-    about: 'Arguments for torchrun, to share steps with other machines: "--nnodes 2 --node-rank 0 ..." (docs/engines.md).',
-  },
 } as const satisfies OptionTable;
 
 const recompute = {
@@ -165,6 +160,11 @@ const recompute = {
 const running = {
   ...engineOptions,
   ...trainingEngine,
+  torchrun: {
+    kind: "text",
+    value: "ARGS",
+    about: 'Arguments for torchrun, to share steps with other machines: "--nnodes 2 --node-rank 0 ..." (docs/engines.md).',
+  },
   recompute,
   resume: { kind: "text", value: "DIR", about: "Go on with the stopped run in this folder, exactly where it stood." },
   yes: { kind: "switch", about: "Do not ask, and begin in spite of errors." },
@@ -190,6 +190,7 @@ export const planOptions = {
   ...adapter,
   ...advanced,
   ...engineOptions,
+  ...trainingEngine,
   recompute,
   prices,
   json: { kind: "switch", about: "Print plan, forecast and costs as JSON." },
@@ -239,7 +240,7 @@ export function readSettings(options: TrainOptions): Partial<UserChoices> {
 }
 
 /** The engine that was asked for, for training. */
-export function readTrainingEngine(options: TrainOptions): EngineRequest {
+export function readTrainingEngine(options: OptionValues<typeof planOptions> & Pick<TrainOptions, "torchrun">): EngineRequest {
   const basePrecision = optionalOneOf(options["base-precision"], basePrecisions);
   return { ...readEngine(options), basePrecision, gpus: options.gpus, torchrun: options.torchrun };
 }
