@@ -232,9 +232,8 @@ export async function* inspectDataset(folder: string, choices: InspectionChoices
   const wanted = { ...choices, type };
   const opened = await openInspected(base);
   const target = typeof opened === "string" ? await targetOfFamily(opened, wanted) : targetOfBase(opened, wanted);
-  const model = typeof opened === "string" ? undefined : opened;
   const kept = cacheFolder === null ? undefined : (cacheFolder ?? join(userCacheFolder(), "inspect"));
-  const drawTrigger = choices.drawTrigger === true ? prepareDrawing(model, choices) : undefined;
+  const drawTrigger = choices.drawTrigger === true ? prepareDrawing(opened, choices) : undefined;
   const faces = lazyFaceFinder();
   try {
     yield* inspectDatasetWith(folder, {
@@ -257,14 +256,11 @@ async function openInspected(base: string | BaseModel): Promise<BaseModel | Insp
 }
 
 /** @throws UserError where there is nothing to draw, or nothing to draw with */
-function prepareDrawing(
-  base: BaseModel | undefined,
-  { trigger, createEngine, signal, base: name }: InspectionChoices,
-): DrawTrigger {
+function prepareDrawing(base: BaseModel | InspectionFamily, { trigger, createEngine, signal }: InspectionChoices): DrawTrigger {
   if (trigger === undefined)
     throw new UserError("There is no trigger word to draw.", { fix: "Give one with --trigger WORD.", exitCode: 2 });
-  if (!base) {
-    throw new UserError(`${typeof name === "string" ? name : "It"} is the name of a family: there is no model to draw with.`, {
+  if (typeof base === "string") {
+    throw new UserError(`${base} is the name of a family: there is no model to draw with.`, {
       fix: "Give the checkpoint itself with --base FILE, or leave --draw out.",
       exitCode: 2,
     });

@@ -1,5 +1,5 @@
 /** What a graph costs to run: floating-point operations and bytes of memory traffic, exactly, before anything runs. */
-import { byteSizeOf, type Graph, inputsOf, type Node, type Phase, type Shape, sizeOf, type Value } from "./graph.ts";
+import { byteSizeOf, type Graph, inputsOf, type Node, type Phase, type Shape, sizeOf, sumBytes, type Value } from "./graph.ts";
 import type { OpName, Ops } from "./ops.ts";
 
 /** What one node does. A multiply-add counts as two operations; an exponential, square root and the like as one. */
@@ -67,10 +67,6 @@ function plus(sum: CostSum, cost: NodeCost): CostSum {
 
 function addTo<K>(sums: Map<K, CostSum>, key: K, cost: NodeCost): void {
   sums.set(key, plus(sums.get(key) ?? nothing, cost));
-}
-
-function sumBytes(values: readonly Value[]): number {
-  return values.reduce((sum, value) => sum + byteSizeOf(value), 0);
 }
 
 /** What a rule says; the bytes default to all inputs and all outputs once. */

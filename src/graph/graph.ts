@@ -190,6 +190,13 @@ export function byteSizeOf({ shape, dtype }: TensorType): number {
   return count * bytesPerElement[dtype];
 }
 
+/** Bytes of several values together; one that is given twice counts twice. */
+export function sumBytes(values: Iterable<TensorType>): number {
+  let sum = 0;
+  for (const value of values) sum += byteSizeOf(value);
+  return sum;
+}
+
 export function isQuantised(dtype: DType): dtype is QuantisedDType {
   return dtype === "int8" || dtype === "nf4";
 }

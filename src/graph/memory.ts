@@ -1,6 +1,6 @@
 /** What a graph takes in memory, counted from the graph alone. */
 import { removeDeadCode } from "./dead-code.ts";
-import { byteSizeOf, type Graph, shapesEqual, type Value } from "./graph.ts";
+import { byteSizeOf, type Graph, shapesEqual, sumBytes, type Value } from "./graph.ts";
 import { rewrite } from "./rewrite.ts";
 import { type LivenessOptions, measureLiveness } from "./schedule.ts";
 
@@ -37,12 +37,6 @@ export function countMemory(graph: Graph, { keepsOutputs = false, ...liveness }:
     gradients: keepsOutputs ? sumBytes(new Set(gradients)) : 0,
     activations: measureLiveness(computed, computed.nodes, { ...liveness, elsewhere }).peakBytes,
   };
-}
-
-function sumBytes(values: Iterable<Value>): number {
-  let sum = 0;
-  for (const value of values) sum += byteSizeOf(value);
-  return sum;
 }
 
 function countBuffers(graph: Graph, keepsOutputs: boolean): ReadonlyMap<string, number> {

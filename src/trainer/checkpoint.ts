@@ -31,6 +31,11 @@ export interface RunState {
   readonly sheets: readonly { readonly step: number; readonly path: string }[];
 }
 
+/** Where a run begins that goes on from nothing. */
+export function firstState(datasetHash: string): RunState {
+  return { version: 1, step: 0, eventsBytes: 0, datasetHash, baseLosses: null, validations: [], sheets: [] };
+}
+
 export interface Checkpoint {
   readonly state: RunState;
   readonly tensors: ReadonlyMap<string, StateTensor>;

@@ -5,7 +5,7 @@ import { UserError } from "../errors.ts";
 import { type Pixels, writePng } from "../formats/images.ts";
 import { networkUnitPx } from "../planner/decide-training.ts";
 import { writeTrainedAdapter } from "./adapter-file.ts";
-import { type Checkpoint, NonFiniteError, type RunState, tryCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, firstState, NonFiniteError, tryCheckpoint } from "./checkpoint.ts";
 import type { PreflightEvent, TrainEvent } from "./events.ts";
 import type { Sample } from "./feeds.ts";
 import type { StepDraw } from "./order.ts";
@@ -144,15 +144,7 @@ async function saveOnce(
   const startedAt = performance.now();
   const tensors = await run.network.read();
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
-  const state: RunState = from?.state ?? {
-    version: 1,
-    step: 0,
-    eventsBytes: 0,
-    datasetHash: run.run.hash,
-    baseLosses: null,
-    validations: [],
-    sheets: [],
-  };
+  const state = from?.state ?? firstState(run.run.hash);
   try {
     const checkpointBytes = await tryCheckpoint(run.paths, state, tensors, (file) =>
       writeTrainedAdapter(file, run.facts, byName, 1, 0),

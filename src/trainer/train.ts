@@ -7,6 +7,7 @@ import type { TrainPlan } from "../planner/plan.ts";
 import { writeTrainedAdapter } from "./adapter-file.ts";
 import {
   type Checkpoint,
+  firstState,
   hasCheckpoint,
   NonFiniteError,
   readCheckpoint,
@@ -162,15 +163,7 @@ async function* steps(
 
 /** Puts the network in its state and tells of the run; a new run measures the base. */
 async function* begin(run: PreparedRun, from: Checkpoint | undefined): AsyncGenerator<TrainEvent, RunState> {
-  const state: RunState = from?.state ?? {
-    version: 1,
-    step: 0,
-    eventsBytes: 0,
-    datasetHash: run.run.hash,
-    baseLosses: null,
-    validations: [],
-    sheets: [],
-  };
+  const state = from?.state ?? firstState(run.run.hash);
   if (from) yield { type: "checkpoint", step: state.step, path: checkpointPath(run.paths, state.step) };
   yield startEvent(run, state.step);
   for (const message of state.step === 0 ? run.notes : []) yield { type: "warning", message };
