@@ -1,5 +1,6 @@
 /** What a run would take and cost on rented cards: on which it would be cheapest, on which fastest. Pure. */
 import type { GpuCard, GpuPrices } from "./gpu-prices.ts";
+import { limits } from "./limits.ts";
 import { fits } from "./fit.ts";
 
 /** A way to run the plan on a card: what it needs at its peak, and how long it takes at a rate. */
@@ -22,7 +23,7 @@ export interface CardCost {
   readonly minutes: number;
   readonly lowUsd: number;
   readonly typicalUsd: number;
-  /** If all goes `WORST_CASE` times as slowly, at the typical price. */
+  /** If all goes `limits.worstCase` times as slowly, at the typical price. */
   readonly worstMinutes: number;
   readonly worstUsd: number;
 }
@@ -37,13 +38,6 @@ export interface RunCosts {
   readonly cheapest: string | undefined;
   readonly fastest: string | undefined;
 }
-
-/** Estimates of time are rarely further off than this (heuristic). */
-export const WORST_CASE = 1.5;
-/** What CUDA itself takes of a card: context and workspaces. Reported as 0.8 to 1.5 GB. */
-export const CARD_OVERHEAD_BYTES = 0.8e9;
-/** Renting a machine, getting the base model there, loading it: 3 to 10 minutes are reported. */
-export const CARD_START_MINUTES = 5;
 
 /** @param variants in any order; each card takes the fastest that fits it */
 export function compareCards({ date, cards }: GpuPrices, variants: readonly CardVariant[]): RunCosts {
@@ -64,10 +58,10 @@ export function compareCards({ date, cards }: GpuPrices, variants: readonly Card
 }
 
 function costOn(card: GpuCard, variants: readonly CardVariant[]): CardCost | undefined {
-  const freeBytes = card.memoryGiB * 2 ** 30 - CARD_OVERHEAD_BYTES;
+  const freeBytes = card.memoryGiB * 2 ** 30 - limits.cardOverhead.value;
   const timed = variants
     .filter(({ peakBytes }) => fits(peakBytes, freeBytes))
-    .map((variant) => ({ ...variant, minutes: CARD_START_MINUTES + variant.secondsAt(card.effectiveTflops * 1e12) / 60 }))
+    .map((variant) => ({ ...variant, minutes: limits.cardStart.value + variant.secondsAt(card.effectiveTflops * 1e12) / 60 }))
     .sort((a, b) => a.minutes - b.minutes);
   const [best] = timed;
   if (!best) return undefined;
@@ -82,7 +76,7 @@ function costOn(card: GpuCard, variants: readonly CardVariant[]): CardCost | und
     minutes,
     lowUsd: usd(card.lowUsdPerHour),
     typicalUsd: usd(card.typicalUsdPerHour),
-    worstMinutes: WORST_CASE * minutes,
-    worstUsd: WORST_CASE * usd(card.typicalUsdPerHour),
+    worstMinutes: limits.worstCase.value * minutes,
+    worstUsd: limits.worstCase.value * usd(card.typicalUsdPerHour),
   };
 }

@@ -1,9 +1,7 @@
 /** The dose index: one number for how far a recipe moves the weights, so that recipes of different tools can be compared. */
+import { limits } from "./limits.ts";
 import { picturesPerStep } from "./per-step.ts";
 import type { TrainSettings } from "./plan.ts";
-
-/** Below and above which a plan is unusual. Nobody has published such limits: they are drawn around the recipes below. */
-export const doseBands = { tooLittle: 0.1, low: 0.15, high: 2, tooMuch: 3 } as const;
 
 /** A recipe in use, brought to one measure: 20 pictures, its own alpha, batch and schedule. */
 export interface KnownDose {
@@ -76,8 +74,8 @@ export function placeDose(settings: DoseSettings): PlacedDose {
 }
 
 function judgeDose(dose: number): PlacedDose["verdict"] {
-  if (dose < doseBands.tooLittle) return "probably too little";
-  if (dose < doseBands.low) return "low";
-  if (dose <= doseBands.high) return "usual";
-  return dose <= doseBands.tooMuch ? "high" : "probably too much";
+  if (dose < limits.doseTooLittle.value) return "probably too little";
+  if (dose < limits.doseLow.value) return "low";
+  if (dose <= limits.doseHigh.value) return "usual";
+  return dose <= limits.doseTooMuch.value ? "high" : "probably too much";
 }

@@ -1,6 +1,7 @@
 /** Writes into a plan what was chosen for the device's memory, and why. */
 import { formatGigabytes } from "./bytes.ts";
-import { type Fit, type FitTrial, MEMORY_MARGIN } from "./fit.ts";
+import type { Fit, FitTrial } from "./fit.ts";
+import { limits } from "./limits.ts";
 import type { Planned, TrainPlan } from "./plan.ts";
 
 const source = "forecast from the graph, this machine's memory";
@@ -26,7 +27,7 @@ export function applyFit<F>(plan: TrainPlan, fit: Fit<F>, device: { readonly fre
 function explainFit<F>({ first, chosen }: Fit<F>, { freeBytes }: { readonly freeBytes: number }): string {
   const [before, after] = [first.figures, chosen.figures];
   const needed = `${formatGigabytes(before.peakBytes)} would not fit the ${formatGigabytes(freeBytes)} that are free`;
-  const margin = before.peakBytes <= freeBytes ? ` with ${MEMORY_MARGIN * 100} % to spare` : "";
+  const margin = before.peakBytes <= freeBytes ? ` with ${limits.memoryMargin.value * 100} % to spare` : "";
   return `${needed}${margin}; ${formatGigabytes(after.peakBytes)} do, ${describeSlower(first, chosen)}`;
 }
 

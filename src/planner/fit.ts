@@ -1,13 +1,11 @@
 /** Fits a plan to a device's memory: of precision, recomputing and batch, the fastest that fits. Pure; forecasts are asked for. */
 import type { FloatDType } from "../graph/graph.ts";
+import { limits } from "./limits.ts";
 import type { TrainSettings } from "./plan.ts";
-
-/** This share of what a run needs is kept free beside it: forecasts are not exact, and memory breaks up. After "need x 1.1" (heuristic). */
-export const MEMORY_MARGIN = 0.1;
 
 /** Whether a run that needs so much fits, the margin counted. */
 export function fits(peakBytes: number, freeBytes: number): boolean {
-  return peakBytes * (1 + MEMORY_MARGIN) <= freeBytes;
+  return peakBytes * (1 + limits.memoryMargin.value) <= freeBytes;
 }
 
 /** What fitting goes by of a forecast. */

@@ -7,7 +7,7 @@ import { decideAdapter, decideBase, decideEngine, decidePlaces, decideTextEncode
 import { decideDose, decideMeasuring, decideObjective, decidePictures } from "./decide-training.ts";
 import { checkRanges } from "./ranges.ts";
 import { type LoraType, type RecipeFamily, recipeOfLineage, recipes } from "./recipes.ts";
-import { judge, type PlanFinding, tellFinding } from "./rules.ts";
+import { judge, type PlanFinding, tellFinding } from "./rules/table.ts";
 import type { LineageName } from "../models/lineages.ts";
 import type { NetworkConfigs } from "./targets.ts";
 import { decideText } from "./text.ts";

@@ -21,6 +21,7 @@ export const sources = {
   illustriousGuide: "a Civitai guide (article 9148)",
   pytorch: "PyTorch's default",
   diffusers: "diffusers' default",
+  prodigy: "Prodigy's own advice",
   minSnr: "Hang et al. 2023",
   zeroSnr: "Lin et al. 2023",
   checkpointing: "Chen et al. 2016",

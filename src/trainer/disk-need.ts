@@ -3,7 +3,7 @@ import { stat, statfs } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { formatGigabytes } from "../planner/bytes.ts";
 import type { TrainSettings } from "../planner/plan.ts";
-import { boundRules, type PlanFinding } from "../planner/rules.ts";
+import { boundFinding, type PlanFinding } from "../planner/rules/table.ts";
 import { RESUMABLE_CHECKPOINTS } from "./checkpoint.ts";
 import type { DatasetLoad, RunForecast } from "./forecast/forecast.ts";
 import { areaOf } from "./forecast/graphs.ts";
@@ -90,11 +90,9 @@ export function findFullDisk(need: DiskNeed): readonly PlanFinding[] {
     const bytes = uses.reduce((sum, use) => sum + use.bytes, 0);
     if (first?.freeBytes === undefined || bytes <= first.freeBytes) return [];
     const parts = uses.map((use) => `${use.what} ${formatGigabytes(use.bytes)}`).join(", ");
+    const free = formatGigabytes(first.freeBytes);
     return [
-      {
-        ...boundRules.disk,
-        message: `The run will write ${formatGigabytes(bytes)} (${parts}), and ${first.folder} has ${formatGigabytes(first.freeBytes)} free.`,
-      },
+      boundFinding("disk", `The run will write ${formatGigabytes(bytes)} (${parts}), and ${first.folder} has ${free} free.`),
     ];
   });
 }

@@ -9,7 +9,7 @@ import { type FitChange, type FitFigures, fitPlan } from "../planner/fit.ts";
 import { applyFit } from "../planner/fit-reasons.ts";
 import type { GpuPrices } from "../planner/gpu-prices.ts";
 import { settingsOf, type TrainPlan, type TrainSettings } from "../planner/plan.ts";
-import { withFindings } from "../planner/rules.ts";
+import { withFindings } from "../planner/rules/table.ts";
 import { type DiskNeed, findFullDisk, measureDisk } from "./disk-need.ts";
 import { type DatasetLoad, type ForecastBase, forecastRun, type RunForecast } from "./forecast/forecast.ts";
 import { countGraphs } from "./forecast/graphs.ts";

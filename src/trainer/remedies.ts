@@ -2,9 +2,10 @@
 import type { MeasuredDevice } from "../engines/choose.ts";
 import { formatGigabytes } from "../planner/bytes.ts";
 import type { RunCosts } from "../planner/costs.ts";
-import { type Fit, fits, MEMORY_MARGIN } from "../planner/fit.ts";
+import { type Fit, fits } from "../planner/fit.ts";
+import { limits } from "../planner/limits.ts";
 import type { TrainSettings } from "../planner/plan.ts";
-import { boundRules, type PlanFinding } from "../planner/rules.ts";
+import { boundFinding, type PlanFinding } from "../planner/rules/table.ts";
 import type { RunForecast } from "./forecast/forecast.ts";
 
 interface Remedy {
@@ -37,13 +38,12 @@ export function findTooLarge(options: {
     option,
     peakBytes: forecast(own).memory.peakBytes,
   }));
-  return {
-    ...boundRules.memory,
-    message:
-      `The run would take ${formatGigabytes(peakBytes)} at its peak (${peakAt}), and ${device.profile.name} has ` +
+  return boundFinding(
+    "memory",
+    `The run would take ${formatGigabytes(peakBytes)} at its peak (${peakAt}), and ${device.profile.name} has ` +
       `${formatGigabytes(device.freeBytes)} free, of which a tenth of the need is to stay so.`,
-    mend: [describeRemedies(tried, device.freeBytes, peakBytes), describeCards(costs)].join(" "),
-  };
+    [describeRemedies(tried, device.freeBytes, peakBytes), describeCards(costs)].join(" "),
+  );
 }
 
 /** Single changes from the mildest to the harshest, then all of them. */
@@ -81,7 +81,7 @@ function describeRemedies(tried: readonly TriedRemedy[], freeBytes: number, peak
   }
   const least = tried.reduce<TriedRemedy | undefined>((a, b) => (a && a.peakBytes <= b.peakBytes ? a : b), undefined);
   if (!least || least.peakBytes >= peakBytes) return "No setting makes it much smaller: free some memory.";
-  const needed = formatGigabytes(least.peakBytes * (1 + MEMORY_MARGIN));
+  const needed = formatGigabytes(least.peakBytes * (1 + limits.memoryMargin.value));
   return `Even ${least.option} needs ${needed} free, ${formatGigabytes(peakBytes - least.peakBytes)} less.`;
 }
 
