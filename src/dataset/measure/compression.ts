@@ -26,61 +26,96 @@ interface Bends {
 
 const noBends = (): Bends => ({ sums: new Int32Array(64), counts: new Int32Array(64) });
 
+/** Of three bytes, those that have their highest bit set. */
+const HIGH = 0x808080;
+/** Added to three steps, sets the highest bits of those that are edges. */
+const TO_EDGES = 128 - SMOOTH + ((128 - 3 * SMOOTH) << 8) + ((128 - SMOOTH) << 16);
+
 /**
- * Adds one step between neighbours, with those before and after it. Without branches: one that noise decides would cost more than the
- * rest. Where nothing changes at all, as on white paper, there is nothing to see a grid by.
+ * All bits set where a step and its neighbours (the lowest byte before it, the third after) are to be counted, else none. Without
+ * branches: one that noise decides would cost more than the rest. Where nothing changes at all, as on white paper, there is nothing to
+ * see a grid by.
  */
-function addStep({ sums, counts }: Bends, at: number, before: number, here: number, after: number): void {
-  const isSmooth = ((before - SMOOTH) & (after - SMOOTH) & (here - 3 * SMOOTH) & -(before + here + after)) >> 31;
-  sums[at] = (sums[at] ?? 0) + ((2 * here - before - after) & isSmooth);
-  counts[at] = (counts[at] ?? 0) - isSmooth;
-}
+const smoothMask = (steps: number): number => (((((steps + TO_EDGES) | steps) & HIGH) - 1) >> 31) & ((0 - steps) >> 31);
+
+/** Twice the step, less those before and after. */
+const bendOf = (steps: number): number => ((steps >>> 7) & 0x1fe) - (steps & 255) - (steps >>> 16);
 
 /** Along rows. Of the channels green: most of luma, without the arithmetic. */
-function bendsAcross({ data, widthPx, heightPx, channels }: Pixels): number {
+function bendsAcross(pixels: Pixels): number {
+  const { widthPx, heightPx } = pixels;
   const bends = noBends();
   const rowStep = Math.max(1, Math.floor(heightPx / LINES));
-  const place = Math.ceil(widthPx / 8);
+  // Room for four bytes to be read from any place.
+  const steps = new Uint8Array(widthPx + 2);
   for (let y = rowStep >> 1; y < heightPx; y += rowStep) {
-    let at = y * widthPx * channels + 1;
-    const second = data[at + channels] ?? 0;
-    let c = data[at + 2 * channels] ?? 0;
-    let before = Math.abs(second - (data[at] ?? 0));
-    let here = Math.abs(c - second);
-    at += 3 * channels;
-    for (let x = 2, group = 0, end = place; x < widthPx - 1; x++, at += channels) {
-      if (x === end) {
-        group += 8;
-        end += place;
-      }
-      const d = data[at] ?? 0;
-      const after = Math.abs(d - c);
-      addStep(bends, group | (x & 7), before, here, after);
-      before = here;
-      here = after;
-      c = d;
-    }
+    takeSteps(pixels, y, steps);
+    addBends(steps, widthPx, bends);
   }
   return gridOf(bends, (LINES * widthPx) / 64);
 }
 
-/** Between rows, at every second pixel: eight rows of each phase, one in each eighth of the picture. */
-function bendsDown({ data, widthPx, heightPx, channels }: Pixels): number {
-  const bends = noBends();
-  const rowBytes = widthPx * channels;
-  const blocks = heightPx >> 3;
-  for (let i = 0; i < LINES; i++) {
-    const y = 8 * Math.floor((i * blocks) / LINES) + (i & 7);
-    if (y < 2 || y + 1 >= heightPx) continue;
-    const end = (y + 1) * rowBytes;
-    for (let at = y * rowBytes + 1; at < end; at += 2 * channels) {
-      const b = data[at - rowBytes] ?? 0;
-      const c = data[at] ?? 0;
-      const before = Math.abs(b - (data[at - 2 * rowBytes] ?? 0));
-      addStep(bends, i, before, Math.abs(c - b), Math.abs((data[at + rowBytes] ?? 0) - c));
+/** The x-th becomes the step between the pixels x - 1 and x of a row. */
+function takeSteps({ data, widthPx, channels }: Pixels, y: number, steps: Uint8Array): void {
+  let at = y * widthPx * channels + 1;
+  let left = data[at] ?? 0;
+  for (let x = 1; x < widthPx; x++) {
+    at += channels;
+    const right = data[at] ?? 0;
+    steps[x] = Math.abs(right - left);
+    left = right;
+  }
+}
+
+/** Phase by phase, so that sums stay in registers. */
+function addBends(steps: Uint8Array, widthPx: number, { sums, counts }: Bends): void {
+  const view = new DataView(steps.buffer);
+  const place = Math.ceil(widthPx / 8);
+  for (let bin = 0; bin < 64; bin++) {
+    const from = Math.max(2, (bin >> 3) * place);
+    const end = Math.min(widthPx - 1, ((bin >> 3) + 1) * place);
+    let sum = 0;
+    let count = 0;
+    for (let x = from + ((bin - from) & 7); x < end; x += 8) {
+      const three = view.getInt32(x - 1, true) & 0xffffff;
+      const mask = smoothMask(three);
+      sum += bendOf(three) & mask;
+      count -= mask;
     }
+    sums[bin] = (sums[bin] ?? 0) + sum;
+    counts[bin] = (counts[bin] ?? 0) + count;
+  }
+}
+
+/** Between rows, at every second pixel: eight rows of each phase, one in each eighth of the picture. */
+function bendsDown(pixels: Pixels): number {
+  const { widthPx, heightPx } = pixels;
+  const bends = noBends();
+  const blocks = heightPx >> 3;
+  for (let bin = 0; bin < LINES; bin++) {
+    const y = 8 * Math.floor((bin * blocks) / LINES) + (bin & 7);
+    if (y >= 2 && y + 1 < heightPx) addBendsBelow(pixels, y, bin, bends);
   }
   return gridOf(bends, widthPx / 2);
+}
+
+function addBendsBelow({ data, widthPx, channels }: Pixels, y: number, bin: number, { sums, counts }: Bends): void {
+  const rowBytes = widthPx * channels;
+  const end = (y + 1) * rowBytes;
+  let sum = 0;
+  let count = 0;
+  for (let at = y * rowBytes + 1; at < end; at += 2 * channels) {
+    const b = data[at - rowBytes] ?? 0;
+    const c = data[at] ?? 0;
+    const before = Math.abs(b - (data[at - 2 * rowBytes] ?? 0));
+    const after = Math.abs((data[at + rowBytes] ?? 0) - c);
+    const three = before | (Math.abs(c - b) << 8) | (after << 16);
+    const mask = smoothMask(three);
+    sum += bendOf(three) & mask;
+    count -= mask;
+  }
+  sums[bin] = sum;
+  counts[bin] = count;
 }
 
 /** Places that must agree: an edge of what is shown lies in one or two of them. */
@@ -117,7 +152,7 @@ export function measureEnlargement({ data, widthPx, heightPx, channels }: Pixels
   const points = LENGTHS.find((length) => widthPx >= length + 2);
   if (points === undefined) return 0;
   const rowStep = Math.max(1, Math.floor(heightPx / ROWS));
-  const signal = new Float64Array(points);
+  const signal = new Int32Array(points);
   const left = (widthPx - points) >> 1;
   for (let y = rowStep >> 1; y < heightPx; y += rowStep) {
     let at = (y * widthPx + left) * channels + 1;
@@ -128,7 +163,7 @@ export function measureEnlargement({ data, widthPx, heightPx, channels }: Pixels
       const after = data[at] ?? 0;
       const bend = Math.abs(before - 2 * here + after);
       // Edges of what is shown would drown the rhythm of the pixels.
-      signal[i] = (signal[i] ?? 0) + (bend < MAX_BEND ? bend : MAX_BEND);
+      signal[i] = (signal[i] ?? 0) + Math.min(bend, MAX_BEND);
       before = here;
       here = after;
     }
@@ -137,26 +172,47 @@ export function measureEnlargement({ data, widthPx, heightPx, channels }: Pixels
 }
 
 /** The signal without what changes slowly, under a Hann window. */
-function flatten(signal: Float64Array): Float64Array {
+function flatten(signal: Int32Array): Float64Array {
   const radius = 8;
-  return signal.map((value, i) => {
-    let [sum, count] = [0, 0];
-    for (let j = Math.max(0, i - radius); j <= Math.min(signal.length - 1, i + radius); j++) {
-      sum += signal[j] ?? 0;
-      count++;
-    }
-    const window = 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / (signal.length - 1));
-    return (value / Math.max(1e-9, sum / count) - 1) * window;
-  });
+  const last = signal.length - 1;
+  const sums = new Float64Array(signal.length + 1);
+  for (let i = 0; i <= last; i++) sums[i + 1] = (sums[i] ?? 0) + (signal[i] ?? 0);
+  const out = new Float64Array(signal.length);
+  for (let i = 0; i <= last; i++) {
+    const from = Math.max(0, i - radius);
+    const to = Math.min(last, i + radius) + 1;
+    const mean = ((sums[to] ?? 0) - (sums[from] ?? 0)) / (to - from);
+    const window = 0.5 - 0.5 * Math.cos((2 * Math.PI * i) / last);
+    out[i] = ((signal[i] ?? 0) / Math.max(1e-9, mean) - 1) * window;
+  }
+  return out;
 }
 
-/** Amplitudes of frequencies 0..n/2. */
-function spectrumOf(signal: Float64Array): Float64Array {
-  const n = signal.length;
-  const re = Float64Array.from(signal);
+/** Amplitudes of frequencies 0..n/2. Changes its argument. */
+function spectrumOf(re: Float64Array): Float64Array {
+  const n = re.length;
   const im = new Float64Array(n);
   fft(re, im);
-  return Float64Array.from({ length: n / 2 + 1 }, (_, f) => Math.hypot(re[f] ?? 0, im[f] ?? 0));
+  const out = new Float64Array(n / 2 + 1);
+  for (let f = 0; f <= n / 2; f++) out[f] = Math.sqrt((re[f] ?? 0) ** 2 + (im[f] ?? 0) ** 2);
+  return out;
+}
+
+interface Turns {
+  readonly cosines: Float64Array;
+  readonly sines: Float64Array;
+}
+
+const knownTurns = new Map<number, Turns>();
+
+/** exp(-2 pi i k / n) for k in 0..n / 2, made once for a length. */
+function turnsOf(n: number): Turns {
+  const known = knownTurns.get(n);
+  if (known) return known;
+  const angles = Float64Array.from({ length: n / 2 }, (_, k) => (-2 * Math.PI * k) / n);
+  const made = { cosines: angles.map(Math.cos), sines: angles.map(Math.sin) };
+  knownTurns.set(n, made);
+  return made;
 }
 
 /** In place, decimation in time; the length is a power of two. */
@@ -171,10 +227,12 @@ function fft(re: Float64Array, im: Float64Array): void {
       [im[i], im[j]] = [im[j] ?? 0, im[i] ?? 0];
     }
   }
+  const { cosines, sines } = turnsOf(n);
   for (let size = 2; size <= n; size *= 2) {
     const half = size / 2;
     for (let k = 0; k < half; k++) {
-      const [wr, wi] = [Math.cos((-2 * Math.PI * k) / size), Math.sin((-2 * Math.PI * k) / size)];
+      const wr = cosines[(k * n) / size] ?? 1;
+      const wi = sines[(k * n) / size] ?? 0;
       for (let at = k; at < n; at += size) {
         const other = at + half;
         const tr = (re[other] ?? 0) * wr - (im[other] ?? 0) * wi;
@@ -191,13 +249,14 @@ function fft(re: Float64Array, im: Float64Array): void {
 /** The highest frequency peak over the median; JPEG's own rhythm of 8 pixels, and what changes slowly, left out. */
 function peakOverMedian(spectrum: Float64Array, points: number): number {
   const perEighth = points / 8;
-  const kept = Array.from(spectrum).flatMap((value, f) => {
-    const offGrid = Math.abs(f - perEighth * Math.round(f / perEighth));
-    // A factor of 2 beats at the highest frequency, which is a multiple of an eighth as well: it is kept.
-    const isGrid = offGrid <= 3 && f < points / 2 - 3;
-    return f < points / 16 || isGrid ? [] : [value];
-  });
-  const sorted = kept.toSorted((a, b) => a - b);
+  const sorted = spectrum
+    .filter((_, f) => {
+      const offGrid = Math.abs(f - perEighth * Math.round(f / perEighth));
+      // A factor of 2 beats at the highest frequency, which is a multiple of an eighth as well: it is kept.
+      const isGrid = offGrid <= 3 && f < points / 2 - 3;
+      return f >= points / 16 && !isGrid;
+    })
+    .sort();
   const median = sorted[Math.floor(sorted.length / 2)] ?? 0;
   return median < 1e-9 ? 0 : (sorted.at(-1) ?? 0) / median;
 }

@@ -17,44 +17,57 @@ export function measureCorners(pixels: Pixels): Int8Array {
   for (const index of cornerNames.keys()) {
     const left = index % 2 === 0 ? 0 : pixels.widthPx - CORNER_COLUMNS * cellPx;
     const top = index < 2 ? 0 : pixels.heightPx - CORNER_ROWS * cellPx;
-    out.set(withoutMean(averageCells(pixels, left, top, cellPx)), index * CORNER_COLUMNS * CORNER_ROWS);
+    out.set(withoutMean(sumCells(pixels, left, top, cellPx)), index * CORNER_COLUMNS * CORNER_ROWS);
   }
   return out;
 }
 
-/** Means of green, which is most of luma, over square cells; of large cells 3 x 3 points are read. */
-function averageCells({ data, widthPx, heightPx, channels }: Pixels, left: number, top: number, cellPx: number): Float32Array {
-  const out = new Float32Array(CORNER_COLUMNS * CORNER_ROWS);
+/** Sums of green, which is most of luma, over square cells; of large cells 3 x 3 points are read. */
+function sumCells({ data, widthPx, heightPx, channels }: Pixels, left: number, top: number, cellPx: number): CellSums {
   const points = cellPx < 2 ? 1 : cellPx < 3 ? 2 : 3;
-  for (let row = 0; row < CORNER_ROWS; row++) {
-    for (let column = 0; column < CORNER_COLUMNS; column++) {
+  const place = (start: number, point: number, limit: number): number =>
+    Math.min(limit - 1, Math.max(0, Math.floor(start + (cellPx * (point + 0.5)) / points)));
+  const columns = new Int32Array(CORNER_COLUMNS * points);
+  for (let u = 0; u < columns.length; u++) columns[u] = place(left, u, widthPx) * channels + 1;
+  const cells = new Int32Array(CORNER_COLUMNS * CORNER_ROWS);
+  for (let v = 0; v < CORNER_ROWS * points; v++) {
+    const row = place(top, v, heightPx) * widthPx * channels;
+    const first = Math.floor(v / points) * CORNER_COLUMNS;
+    for (let column = 0, u = 0; column < CORNER_COLUMNS; column++) {
       let sum = 0;
-      for (let v = 0; v < points; v++) {
-        const y = Math.min(heightPx - 1, Math.max(0, Math.floor(top + cellPx * (row + (v + 0.5) / points))));
-        for (let u = 0; u < points; u++) {
-          const x = Math.min(widthPx - 1, Math.max(0, Math.floor(left + cellPx * (column + (u + 0.5) / points))));
-          sum += data[(y * widthPx + x) * channels + 1] ?? 0;
-        }
-      }
-      out[row * CORNER_COLUMNS + column] = sum / (points * points);
+      for (const end = u + points; u < end; u++) sum += data[row + (columns[u] ?? 0)] ?? 0;
+      cells[first + column] = (cells[first + column] ?? 0) + sum;
     }
   }
-  return out;
+  return { cells, points: points * points };
 }
 
-function withoutMean(patch: Float32Array): Int8Array {
-  const out = new Int8Array(patch.length);
+interface CellSums {
+  /** [20, 40] */
+  readonly cells: Int32Array;
+  /** Read in each cell. */
+  readonly points: number;
+}
+
+function withoutMean({ cells, points }: CellSums): Int8Array {
+  const out = new Int8Array(cells.length);
+  // Sums over five rows, then over five columns of those.
+  const tall = new Int32Array(CORNER_COLUMNS);
   for (let y = 0; y < CORNER_ROWS; y++) {
+    const [top, bottom] = [Math.max(0, y - 2), Math.min(CORNER_ROWS - 1, y + 2)];
     for (let x = 0; x < CORNER_COLUMNS; x++) {
-      let [sum, count] = [0, 0];
-      for (let v = Math.max(0, y - 2); v <= Math.min(CORNER_ROWS - 1, y + 2); v++) {
-        for (let u = Math.max(0, x - 2); u <= Math.min(CORNER_COLUMNS - 1, x + 2); u++) {
-          sum += patch[v * CORNER_COLUMNS + u] ?? 0;
-          count++;
-        }
-      }
+      let sum = 0;
+      for (let v = top; v <= bottom; v++) sum += cells[v * CORNER_COLUMNS + x] ?? 0;
+      tall[x] = sum;
+    }
+    for (let x = 0; x < CORNER_COLUMNS; x++) {
+      const left = Math.max(0, x - 2);
+      const right = Math.min(CORNER_COLUMNS - 1, x + 2);
+      let sum = 0;
+      for (let u = left; u <= right; u++) sum += tall[u] ?? 0;
       const at = y * CORNER_COLUMNS + x;
-      out[at] = Math.max(-127, Math.min(127, Math.round((patch[at] ?? 0) - sum / count)));
+      const mean = sum / ((bottom - top + 1) * (right - left + 1));
+      out[at] = Math.max(-127, Math.min(127, Math.round(((cells[at] ?? 0) - mean) / points)));
     }
   }
   return out;

@@ -25,7 +25,7 @@ export function measureExposure({ rgb, luma }: Grid): Exposure {
     colours[r] = (colours[r] ?? 0) + 1;
     colours[256 + g] = (colours[256 + g] ?? 0) + 1;
     colours[512 + b] = (colours[512 + b] ?? 0) + 1;
-    const step = Math.min(255, Math.round(Math.sqrt(0.241 * r * r + 0.691 * g * g + 0.068 * b * b)));
+    const step = Math.floor(Math.sqrt(0.241 * r * r + 0.691 * g * g + 0.068 * b * b) + 0.5);
     steps[step] = (steps[step] ?? 0) + 1;
     bright += step;
     const value = luma[i] ?? 0;

@@ -96,30 +96,51 @@ function describeLayout(grid: Grid): Int8Array {
   const colour = new Float64Array(CELLS * CELLS * 3);
   const edges = new Float64Array(CELLS * CELLS * DIRECTIONS);
   const counts = new Float64Array(CELLS * CELLS);
-  const columns = Uint8Array.from({ length: width }, (_, x) => Math.floor((x * CELLS) / width));
-  for (let y = 0, at = 0; y < height; y++) {
+  for (let y = 0; y < height; y++) {
     const row = Math.floor((y * CELLS) / height) * CELLS;
-    const isLast = y + 1 >= height;
-    for (let x = 0; x < width; x++, at++) {
-      const cell = row + (columns[x] ?? 0);
-      const r = rgb[3 * at] ?? 0;
-      const g = rgb[3 * at + 1] ?? 0;
-      const here = luma[at] ?? 0;
-      colour[3 * cell] = (colour[3 * cell] ?? 0) + here - 128;
-      colour[3 * cell + 1] = (colour[3 * cell + 1] ?? 0) + r - g;
-      colour[3 * cell + 2] = (colour[3 * cell + 2] ?? 0) + (r + g) / 2 - (rgb[3 * at + 2] ?? 0);
-      counts[cell] = (counts[cell] ?? 0) + 1;
-      if (isLast || x + 1 >= width) continue;
-      const dx = (luma[at + 1] ?? 0) - here;
-      const dy = (luma[at + width] ?? 0) - here;
-      const bin = cell * DIRECTIONS + directionOf(dx, dy);
-      edges[bin] = (edges[bin] ?? 0) + dx * dx + dy * dy;
+    for (let column = 0; column < CELLS; column++) {
+      const cell = row + column;
+      const from = Math.ceil((column * width) / CELLS);
+      const to = Math.ceil(((column + 1) * width) / CELLS);
+      addColours(rgb, luma, y * width + from, y * width + to, colour.subarray(3 * cell, 3 * cell + 3));
+      counts[cell] = (counts[cell] ?? 0) + to - from;
+      // The last column and row have no neighbour beyond them.
+      const last = Math.min(to, width - 1);
+      if (y + 1 < height) addEdges(luma, width, y * width + from, y * width + last, edges, cell * DIRECTIONS);
     }
   }
   const colours = colour.map((sum, i) => sum / 128 / Math.max(1, counts[Math.floor(i / 3)] ?? 1));
   const strokes = edges.map((sum, i) => Math.sqrt(sum / Math.max(1, counts[Math.floor(i / DIRECTIONS)] ?? 1)));
   const mean = strokes.reduce((sum, value) => sum + value, 0) / strokes.length;
   return Int8Array.from([...scaled(colours), ...scaled(strokes.map((value) => value - mean))]);
+}
+
+/** Adds lightness, red-green and blue-yellow of the cells from..to of a row. */
+function addColours(rgb: Uint8Array, luma: Float32Array, from: number, to: number, sums: Float64Array): void {
+  let light = 0;
+  let redGreen = 0;
+  let blueYellow = 0;
+  for (let at = from; at < to; at++) {
+    const r = rgb[3 * at] ?? 0;
+    const g = rgb[3 * at + 1] ?? 0;
+    light += (luma[at] ?? 0) - 128;
+    redGreen += r - g;
+    blueYellow += r + g - 2 * (rgb[3 * at + 2] ?? 0);
+  }
+  sums[0] = (sums[0] ?? 0) + light;
+  sums[1] = (sums[1] ?? 0) + redGreen;
+  sums[2] = (sums[2] ?? 0) + blueYellow / 2;
+}
+
+/** Adds the energy of the gradients of the cells from..to of a row to their directions. */
+function addEdges(luma: Float32Array, width: number, from: number, to: number, edges: Float64Array, first: number): void {
+  for (let at = from; at < to; at++) {
+    const here = luma[at] ?? 0;
+    const dx = (luma[at + 1] ?? 0) - here;
+    const dy = (luma[at + width] ?? 0) - here;
+    const bin = first + directionOf(dx, dy);
+    edges[bin] = (edges[bin] ?? 0) + dx * dx + dy * dy;
+  }
 }
 
 /** Which sixth of the half circle a gradient points into; a line has no sign. By slopes, for an arctangent each would cost. */
