@@ -130,7 +130,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         answer, fetched = runtime.call_run({"id": 0, "isShared": False}, feeds)
         durations.append((time.perf_counter() - begin) * 1000)
         notes += answer["notes"]
-        losses += [torch.frombuffer(data, dtype=torch.float32).item() for label, _, _, data in fetched if label == "loss"]
+        losses.append(fetched["loss"].item())
     if not all(math.isfinite(loss) for loss in losses):
         raise SystemExit(f"{name}: losses are {losses}")
     ms = statistics.median(durations[options.warmup :])
@@ -153,10 +153,10 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def peak_bytes(device: Any) -> int:
-    import resource_usage
     import torch
+    from device import process_bytes
 
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resource_usage.peak_bytes()
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else process_bytes()[1]
 
 
 def dtype_of(pack: dict[str, Any], entry: dict[str, Any]) -> Any:

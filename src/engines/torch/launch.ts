@@ -122,8 +122,6 @@ export class WorkerGroup {
 }
 
 const fixedEnvironment = {
-  // cuBLAS gives the same bytes every time only with a workspace of its own.
-  CUBLAS_WORKSPACE_CONFIG: process.env.CUBLAS_WORKSPACE_CONFIG ?? ":4096:8",
   PYTORCH_ENABLE_MPS_FALLBACK: "1",
   // What the environment says of another program's workers is none of ours.
   ...{ RANK: "0", WORLD_SIZE: "1", LOCAL_RANK: "0" },

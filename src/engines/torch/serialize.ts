@@ -1,11 +1,12 @@
 /** A graph as the worker takes it: its nodes in order as plain lists, with what dies after each, and the optimizer steps apart. */
 import { removeDeadCode } from "../../graph/dead-code.ts";
+import { type Composite, decompose, decomposeRules } from "../../graph/decompose.ts";
 import { type DType, type Graph, inputsOf, type Node, type Shape, type Value } from "../../graph/graph.ts";
 import type { OpName } from "../../graph/ops.ts";
-import { type AdamWStep, optimizerPrefix, takeOutAdamW } from "../take-out-adamw.ts";
+import { type AdamWSettings, type AdamWStep, optimizerPrefix, takeOutAdamW } from "../take-out-adamw.ts";
 import type { WireTensor } from "./messages.ts";
 
-/** Operator, inputs, attributes, outputs, values that nothing reads later, and the place in the model; then what it keeps or takes. */
+/** Operator, inputs, attributes, outputs, values that nothing reads later, and the place in the model. */
 export type SerialNode = readonly [
   op: OpName,
   inputs: readonly number[],
@@ -13,7 +14,6 @@ export type SerialNode = readonly [
   outputs: readonly number[],
   dying: readonly number[],
   scope: string,
-  form?: "keeps" | "takes",
 ];
 
 /** Values are numbers; `types` has each one's type, null for what an operator keeps for its gradient. */
@@ -21,71 +21,105 @@ export interface Program {
   readonly name: string;
   readonly nodes: readonly SerialNode[];
   readonly types: readonly (readonly [dtype: DType, shape: Shape] | null)[];
+  /** Values that are the same number for every element: a kernel takes them as arguments, not from memory. */
+  readonly numbers: Readonly<Record<number, number>>;
   readonly feeds: Readonly<Record<string, number>>;
   readonly buffers: Readonly<Record<string, number>>;
   readonly fetches: Readonly<Record<string, number>>;
   readonly updates: Readonly<Record<string, number>>;
-  readonly optimizer: readonly SerialStep[];
+  /** What is read after the nodes have run. */
+  readonly results: readonly number[];
+  readonly optimizer: readonly SerialSteps[];
 }
 
-/** Buffers by name; all other numbers by the value that holds them. */
-type SerialStep = Pick<AdamWStep, "weight" | "m" | "v" | "beta1" | "beta2" | "eps" | "weightDecay"> &
-  Readonly<Record<"grad" | "learningRate" | "correction1" | "correction2", number>> & { readonly gradScale?: number };
+/** AdamW for all buffers that share its settings: buffers by name, all other numbers by the value that holds them. */
+interface SerialSteps extends AdamWSettings {
+  readonly weights: readonly string[];
+  readonly m: readonly string[];
+  readonly v: readonly string[];
+  readonly grads: readonly number[];
+  /** A factor of the gradients; null for 1. */
+  readonly gradScale: number | null;
+  readonly learningRate: number;
+  readonly correction1: number;
+  readonly correction2: number;
+}
 
-/** Gradients that can take what their forward kept, and where among their inputs the forward's own begin. */
-const keepers: { readonly [K in OpName]?: { readonly forward: OpName; readonly inputs: number } } = {
-  AttentionGrad: { forward: "Attention", inputs: 4 },
-  LayerNormGrad: { forward: "LayerNorm", inputs: 2 },
-  GroupNormGrad: { forward: "GroupNorm", inputs: 2 },
+/**
+ * Gradients that take what their forward keeps beside its outputs. `inputsOf` gives that forward's inputs as the gradient's own have
+ * them; of these the first `count` decide what is kept.
+ */
+const keepers: { readonly [K in OpName]?: Keeper } = {
+  AttentionGrad: { forward: "Attention", count: 4, inputsOf: ([, ...inputs]) => inputs },
+  // The bias does not change what is kept.
+  LayerNormGrad: { forward: "LayerNorm", count: 2, inputsOf: ([, x, scale]) => [x, scale, scale] },
+  GroupNormGrad: { forward: "GroupNorm", count: 2, inputsOf: ([, x, scale]) => [x, scale, scale] },
 };
+interface Keeper {
+  readonly forward: OpName;
+  readonly count: number;
+  readonly inputsOf: (inputs: readonly (Value | undefined)[]) => readonly (Value | undefined)[];
+}
+const keepingOps: ReadonlySet<OpName> = new Set(Object.values(keepers).map(({ forward }) => forward));
+
+/** Operators whose kernels take a number in the place of a tensor. */
+const takesNumbers: ReadonlySet<OpName> = new Set(["Add", "Sub", "Mul", "Div"]);
+
+/** The worker takes whole what PyTorch has kernels for; AdamW only where it updates its own buffers. */
+const keptWhole = new Set((Object.keys(decomposeRules) as Composite[]).filter((op) => op !== "AdamW"));
 
 /** @returns the program, and its constants, each by the number of its value */
 export function serialize(graph: Graph, name: string): { program: Program; constants: readonly WireTensor[] } {
-  const { graph: prepared, steps } = takeOutAdamW(removeDeadCode(graph));
+  const { graph: without, steps } = takeOutAdamW(removeDeadCode(graph));
+  const prepared = decompose(without, keptWhole);
   const table = new ValueTable();
-  const kept = pairKeepers(prepared);
+  const keptBy = new Map<string, number>();
   const constants: WireTensor[] = [];
   const listed: SerialNode[] = [];
   const inputs = { feed: {} as Record<string, number>, buffer: {} as Record<string, number> };
   for (const node of prepared.nodes) {
-    const outputs = node.outputs.map((value) => table.number(value));
-    if (node.op === "Input") inputs[node.attrs.kind][node.attrs.name] = outputs[0] ?? -1;
-    else if (node.op === "Constant") constants.push(constantOf(outputs[0] ?? -1, node.attrs));
-    else listed.push(listNode(node, outputs, table, kept));
+    if (node.op === "Input") inputs[node.attrs.kind][node.attrs.name] = table.number(node.outputs[0]);
+    else if (node.op === "Constant") constants.push(constantOf(table.number(node.outputs[0]), node.attrs));
+    else listed.push(...listNode(node, table, keptBy));
   }
-  const fetches = numbersOf(prepared.fetches, table);
-  const results = Object.values(fetches).concat(Object.values(numbersOf(prepared.updates, table)));
+  const fetched = numbersOf(prepared.fetches, table);
+  const updates = numbersOf(prepared.updates, table);
+  const results = [...new Set([...Object.values(fetched), ...Object.values(updates)])];
   const program = {
     name,
     nodes: withDeaths(listed, new Set(results)),
     types: table.types,
+    numbers: table.numbers,
     ...{ feeds: inputs.feed, buffers: inputs.buffer },
-    fetches: Object.fromEntries(Object.entries(fetches).filter(([fetch]) => !fetch.startsWith(optimizerPrefix))),
-    updates: numbersOf(prepared.updates, table),
-    optimizer: steps.map((step) => listStep(step, fetches)),
+    fetches: Object.fromEntries(Object.entries(fetched).filter(([fetch]) => !fetch.startsWith(optimizerPrefix))),
+    ...{ updates, results },
+    optimizer: groupSteps(steps, fetched),
   };
   return { program, constants };
 }
 
 class ValueTable {
   readonly types: (readonly [DType, Shape] | null)[] = [];
-  readonly #numbers = new Map<Value, number>();
-  readonly #kept = new Map<Node, number>();
+  readonly numbers: Record<number, number> = {};
+  readonly #known = new Map<Value, number>();
 
-  number(value: Value): number {
-    const known = this.#numbers.get(value);
-    if (known !== undefined) return known;
-    const added = this.types.push([value.dtype, value.shape]) - 1;
-    this.#numbers.set(value, added);
-    return added;
+  add(type: readonly [DType, Shape] | null): number {
+    return this.types.push(type) - 1;
   }
 
-  /** What a node keeps for its gradient. */
-  keptBy(node: Node): number {
-    const known = this.#kept.get(node);
-    if (known !== undefined) return known;
-    const added = this.types.push(null) - 1;
-    this.#kept.set(node, added);
+  number(value: Value): number {
+    const number = this.#known.get(value) ?? this.add([value.dtype, value.shape]);
+    this.#known.set(value, number);
+    return number;
+  }
+
+  /** A constant of one number as that number: another value than the tensor, which other operators may read. */
+  scalar(value: Value): number | undefined {
+    const { node } = value;
+    const number = node.op === "Constant" && node.attrs.shape.length === 0 ? node.attrs.data[0] : undefined;
+    if (number === undefined || !Number.isFinite(number)) return undefined;
+    const added = this.add(null);
+    this.numbers[added] = number;
     return added;
   }
 }
@@ -97,40 +131,42 @@ function constantOf(
   return { name: String(number), shape, data: dtype === "int32" ? Int32Array.from(data) : Float32Array.from(data) };
 }
 
-function listNode(node: Node, outputs: readonly number[], table: ValueTable, kept: Keepers): SerialNode {
-  const inputs = inputsOf(node).map((value) => table.number(value));
-  const forward = kept.forwardOf.get(node);
-  if (forward) return [node.op, [...inputs, table.keptBy(forward)], node.attrs, outputs, [], node.scope, "takes"];
-  if (!kept.keep.has(node)) return [node.op, inputs, node.attrs, outputs, [], node.scope];
-  return [node.op, inputs, node.attrs, [...outputs, table.keptBy(node)], [], node.scope, "keeps"];
-}
-
-interface Keepers {
-  readonly forwardOf: ReadonlyMap<Node, Node>;
-  readonly keep: ReadonlySet<Node>;
-}
-
-/**
- * The latest node before a gradient that calculated the same forward: of a block that is recomputed, the copy, so that nothing is kept
- * from the first time.
- */
-function pairKeepers(graph: Graph): Keepers {
-  const latest = new Map<string, Node>();
-  const forwardOf = new Map<Node, Node>();
-  const keyOf = (op: OpName, inputs: readonly Value[], attrs: object): string =>
-    `${op}(${inputs.map(({ id }) => id).join()})${JSON.stringify(attrs)}`;
-  for (const node of graph.nodes) {
-    const keeper = keepers[node.op];
-    if (keeper) {
-      const found = latest.get(keyOf(keeper.forward, inputsOf(node).slice(1, 1 + keeper.inputs), node.attrs));
-      if (found) forwardOf.set(node, found);
-      continue;
+/** A node as it is, with what it keeps or takes; before a gradient whose forward is not in the graph, that forward. */
+function listNode(node: Node, table: ValueTable, keptBy: Map<string, number>): readonly SerialNode[] {
+  const { op, attrs, scope } = node;
+  const values = inputsOf(node);
+  const inputs = values.map((value) => table.number(value));
+  const outputs = node.outputs.map((value) => table.number(value));
+  const plain = (more: Partial<Record<"inputs" | "outputs", readonly number[]>>): SerialNode =>
+    [op, [...inputs, ...(more.inputs ?? [])], attrs, [...outputs, ...(more.outputs ?? [])], [], scope]; // prettier-ignore
+  if (keepingOps.has(op)) {
+    const kept = table.add(null);
+    // The latest one counts: of a block that is recomputed, the copy, so that nothing is kept from the first time.
+    for (const keeper of Object.values(keepers)) {
+      if (keeper.forward === op) keptBy.set(keyOf(keeper, values, attrs), kept);
     }
-    for (const { forward, inputs } of Object.values(keepers)) {
-      if (node.op === forward) latest.set(keyOf(forward, inputsOf(node).slice(0, inputs), node.attrs), node);
-    }
+    return [plain({ outputs: [kept] })];
   }
-  return { forwardOf, keep: new Set(forwardOf.values()) };
+  const keeper = keepers[op];
+  if (!keeper) return [[op, takesNumbers.has(op) ? numberInputs(values, table) : inputs, attrs, outputs, [], scope]];
+  const forwardInputs = keeper.inputsOf(values).filter((value) => value !== undefined);
+  const known = keptBy.get(keyOf(keeper, forwardInputs, attrs));
+  if (known !== undefined) return [plain({ inputs: [known] })];
+  const [y, kept] = [table.add(null), table.add(null)];
+  const forward: SerialNode = [keeper.forward, forwardInputs.map((value) => table.number(value)), attrs, [y, kept], [], scope];
+  return [forward, plain({ inputs: [kept] })];
+}
+
+function keyOf({ forward, count }: Keeper, inputs: readonly Value[], attrs: object): string {
+  const ids = inputs.slice(0, count).map(({ id }) => id);
+  return `${forward}(${ids.join()})${JSON.stringify(attrs)}`;
+}
+
+/** At least one of the two stays a tensor. */
+function numberInputs(values: readonly Value[], table: ValueTable): readonly number[] {
+  const scalars = values.map(({ node }) => node.op === "Constant" && node.attrs.shape.length === 0);
+  if (scalars.every((is) => is)) return values.map((value) => table.number(value));
+  return values.map((value) => table.scalar(value) ?? table.number(value));
 }
 
 /** Each node with the values that it makes or reads and nothing after it does. Feeds, buffers and constants stay. */
@@ -153,19 +189,29 @@ function numbersOf(values: ReadonlyMap<string, Value>, table: ValueTable): Reado
   return Object.fromEntries([...values].map(([name, value]) => [name, table.number(value)]));
 }
 
-function listStep(step: AdamWStep, fetches: Readonly<Record<string, number>>): SerialStep {
+function groupSteps(steps: readonly AdamWStep[], fetched: Readonly<Record<string, number>>): readonly SerialSteps[] {
   const numberOf = (fetch: string): number => {
-    const number = fetches[fetch];
+    const number = fetched[fetch];
     if (number === undefined) throw new Error(`internal: torch: ${fetch} is not fetched`);
     return number;
   };
-  const { gradScale, ...others } = step;
-  return {
-    ...others,
-    grad: numberOf(step.grad),
-    learningRate: numberOf(step.learningRate),
-    correction1: numberOf(step.correction1),
-    correction2: numberOf(step.correction2),
-    ...(gradScale === undefined ? {} : { gradScale: numberOf(gradScale) }),
-  };
+  const groups = new Map<string, AdamWStep[]>();
+  for (const { weight, m, v, grad, ...shared } of steps) {
+    const key = JSON.stringify(shared);
+    groups.set(key, [...(groups.get(key) ?? []), { weight, m, v, grad, ...shared }]);
+  }
+  return [...groups.values()].map((group) => {
+    const [{ beta1, beta2, eps, weightDecay, gradScale, ...rates }] = group as [AdamWStep];
+    return {
+      ...{ beta1, beta2, eps, weightDecay },
+      weights: group.map(({ weight }) => weight),
+      m: group.map(({ m }) => m),
+      v: group.map(({ v }) => v),
+      grads: group.map(({ grad }) => numberOf(grad)),
+      gradScale: gradScale === undefined ? null : numberOf(gradScale),
+      learningRate: numberOf(rates.learningRate),
+      correction1: numberOf(rates.correction1),
+      correction2: numberOf(rates.correction2),
+    };
+  });
 }

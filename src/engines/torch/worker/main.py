@@ -19,34 +19,33 @@ signal.signal(signal.SIGINT, signal.SIG_IGN)
 if "TORCHELASTIC_RUN_ID" not in os.environ:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
-from protocol import Frame, ProtocolError, read_frame, take_streams, write_frame  # noqa: E402
+from protocol import Frame, read_frame, take_streams, write_frame  # noqa: E402
+
+IS_FIRST = os.environ.get("RANK", "0") == "0"
 
 
 def main() -> None:
     reading, writing = take_streams()
     requests: queue.SimpleQueue[Frame] = queue.SimpleQueue()
-    is_first = os.environ.get("RANK", "0") == "0"
-    if is_first or "GESSO_RENDEZVOUS" in os.environ:
+    if IS_FIRST or "GESSO_RENDEZVOUS" in os.environ:
         listen(lambda: read_frame(reading), requests)
-    first = requests.get() if is_first else None
-    try:
-        import loading  # noqa: F401 - says what is wrong with PyTorch or NumPy
-        import parallel
-        from runtime import Runtime
-    except ImportError as error:
-        if first is not None:
-            fail(writing, first, "no-torch" if error.name in ("torch", "numpy") else "bug", str(error))
-        return
+    request = requests.get() if IS_FIRST else None
+    problem = find_problem()
+    if problem is not None:
+        return fail(writing, request, {"kind": "no-torch", "message": problem, "trace": ""})
+    import parallel
+    from runtime import Runtime
+
     parallel.join()
-    if not is_first:
+    if not IS_FIRST:
         listen(parallel.receive, requests)
     runtime = Runtime()
-    request = first or requests.get()
     while True:
-        answer(runtime, request, writing if is_first else None)
+        request = request or requests.get()
+        answer(runtime, request, writing)
         if request.header["call"] == "close":
             return
-        request = requests.get()
+        request = None
 
 
 def listen(read: Callable[[], Frame | None], requests: queue.SimpleQueue) -> None:
@@ -58,7 +57,7 @@ def listen(read: Callable[[], Frame | None], requests: queue.SimpleQueue) -> Non
                 requests.put(frame)
                 if frame.header["call"] == "close":
                     return
-        except (ProtocolError, ValueError, KeyError, RuntimeError) as error:
+        except Exception as error:  # noqa: BLE001 - what came in is no frame, or another worker has gone
             print(f"gesso worker: {error}", file=sys.stderr, flush=True)
             os._exit(3)
         os._exit(0)
@@ -66,28 +65,44 @@ def listen(read: Callable[[], Frame | None], requests: queue.SimpleQueue) -> Non
     threading.Thread(target=receive, daemon=True).start()
 
 
-def answer(runtime: Any, request: Frame, writing: BinaryIO | None) -> None:
-    """`writing` is None for a worker that Gesso does not hear."""
+def find_problem() -> str | None:
+    """What keeps PyTorch and NumPy from being loaded."""
+    try:
+        import numpy  # noqa: F401
+        import torch
+
+        # A NumPy that PyTorch was not built for is told by a warning only, and fails at the first exchange.
+        torch.zeros(1).numpy()
+    except ModuleNotFoundError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - libraries that are missing or of another version fail in many ways
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return None
+
+
+def answer(runtime: Any, request: Frame, writing: BinaryIO) -> None:
+    import device
     import parallel
 
     try:
-        if writing is not None and parallel.WORLD > 1 and request.header["toAll"]:
+        if IS_FIRST and parallel.WORLD > 1 and request.header["toAll"]:
             parallel.pass_on(request)
         result, tensors = runtime.answer(request)
-        if writing is not None:
+        if IS_FIRST:
             write_frame(writing, {"ticket": request.header["ticket"], "result": result}, tensors)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other side must hear of it
         if parallel.is_lost(error):
             parallel.leave(error)
-        kind, trace = runtime.kind_of(error), traceback.format_exc()
-        if writing is None:
-            parallel.tell_failure({"kind": kind, "message": str(error), "trace": trace})
-        fail(writing, request, kind, str(error), trace)
+        failure = {"kind": device.kind_of(error), "message": str(error), "trace": traceback.format_exc()}
+        if not IS_FIRST:
+            parallel.tell_failure(failure)
+        fail(writing, request, failure)
 
 
-def fail(writing: BinaryIO, request: Frame, kind: str, message: str, trace: str = "") -> None:
-    failure = {"kind": kind, "message": message, "trace": trace}
-    write_frame(writing, {"ticket": request.header["ticket"], "failure": failure}, [])
+def fail(writing: BinaryIO, request: Frame | None, failure: dict[str, str]) -> None:
+    """Gesso hears the first worker only."""
+    if request is not None:
+        write_frame(writing, {"ticket": request.header["ticket"], "failure": failure}, {})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from protocol import Frame
+from protocol import Frame, parse_frame
 
 RANK, WORLD = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 # Between two calls may lie hours; in a step a worker that is lost must not be waited for long.
@@ -66,7 +66,7 @@ def receive() -> Frame:
     for data in (header, body):
         if len(data) > 0:
             dist.broadcast(torch.frombuffer(data, dtype=torch.uint8), 0)
-    return Frame(json.loads(bytes(header)), memoryview(body))
+    return parse_frame(header, memoryview(body))
 
 
 def leave(error: BaseException) -> NoReturn:

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ops import DTYPES, KEPT, OPS, WITH_KEPT
-from optimizer import group_steps
+from device import kind_of
+from ops import DTYPES, OPS
+from optimizer import step_adamw
 
-# Operators that take a number as well as a tensor: what one number is to all elements is part of the kernel's call then.
-TAKES_NUMBERS = {"Add", "Sub", "Mul", "Div", "Min", "Max"}
+Tensors = dict[str, Tensor]
 
 
 class NodeError(Exception):
@@ -23,191 +23,144 @@ class Program:
     attributes, outputs, the values that nothing reads after it, and its place in the model.
     """
 
-    def __init__(self, spec: dict[str, Any], constants: dict[int, Tensor], device: torch.device) -> None:
+    def __init__(self, spec: dict[str, Any], constants: Tensors, device: torch.device, is_compiled: bool) -> None:
+        self.spec, self.device, self.is_compiled = spec, device, is_compiled
         self.name: str = spec["name"]
-        self.feeds: dict[str, int] = spec["feeds"]
-        self.reads: dict[str, int] = spec["buffers"]
-        self.types: list[tuple[str, list[int]] | None] = spec["types"]
-        self.values: list[Any] = [None] * len(self.types)
+        self.values: list[Any] = [None] * len(spec["types"])
+        for i, number in spec["numbers"].items():
+            self.values[int(i)] = number
         for i, tensor in constants.items():
-            self.values[i] = tensor.to(device=device, dtype=DTYPES[self.types[i][0]])
-        numbers = {i: tensor.item() for i, tensor in constants.items() if tensor.dim() == 0}
-        self.calls = [make_call(node, numbers) for node in spec["nodes"]]
-        self.places = [(node[0], node[5]) for node in spec["nodes"]]
+            self.values[int(i)] = tensor.to(device=device, dtype=DTYPES[spec["types"][int(i)][0]])
+        self.functions = [OPS[op](attrs) for op, _, attrs, *_ in spec["nodes"]]
         self.is_checked = False
-        steps = spec["optimizer"]
-        read_by_steps = [
-            step[part]
-            for step in steps
-            for part in ("grad", "gradScale", "learningRate", "correction1", "correction2")
-            if part in step
-        ]
-        self.results: list[int] = list(dict.fromkeys([*spec["fetches"].values(), *spec["updates"].values(), *read_by_steps]))
-        position = {value: i for i, value in enumerate(self.results)}
-        self.fetches = {name: position[value] for name, value in spec["fetches"].items()}
-        self.updates = {name: position[value] for name, value in spec["updates"].items()}
-        self.groups = group_steps(steps, position)
+        self.compiled: Callable[[list[Tensor]], list[Tensor]] | None = None
 
-    def inputs(self, feeds: dict[str, Tensor], buffers: dict[str, Tensor]) -> list[Tensor]:
-        return [*(feeds[name] for name in self.feeds), *(buffers[name] for name in self.reads)]
+    def run(self, feeds: Tensors, buffers: dict[str, Any]) -> Tensors:
+        return self.step({name: feed.to(self.device) for name, feed in feeds.items()}, buffers)
 
-    def calculate(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Everything but the writing of buffers. Each value goes after its last use."""
+    def step(self, feeds: Tensors, buffers: dict[str, Any]) -> Tensors:
+        """Everything that a step does, on the device; what is fetched is float32 or int32, in memory of its own."""
+        results = self.calculate(feeds, buffers)
+        # A fetched value may be a view of a buffer that the step goes on to change.
+        fetched = {name: on_wire(results[i]).clone() for name, i in self.spec["fetches"].items()}
+        self.apply(results, buffers)
+        return fetched
+
+    def calculate(self, feeds: Tensors, buffers: dict[str, Any]) -> dict[int, Tensor]:
+        """Everything but the writing of buffers."""
+        inputs = [*(feeds[name] for name in self.spec["feeds"]), *(buffers[name] for name in self.spec["buffers"])]
+        if self.is_compiled and self.compiled is None:
+            self.compiled = compile_calls(self.call_all, inputs)
+        calls = self.call_all if self.compiled is None else self.compiled
+        return dict(zip(self.spec["results"], calls(inputs)))
+
+    def call_all(self, inputs: list[Tensor]) -> list[Tensor]:
+        """Each value goes after its last use."""
         values = self.values.copy()
-        for i, tensor in zip((*self.feeds.values(), *self.reads.values()), inputs):
+        for i, tensor in zip((*self.spec["feeds"].values(), *self.spec["buffers"].values()), inputs):
             values[i] = tensor
-        done = 0
+        node: Any = None
         try:
-            for done, (function, reads, writes, dying) in enumerate(self.calls):
-                made = function(*[values[i] if i is not None else number for i, number in reads])
-                if len(writes) == 1:
-                    values[writes[0]] = made
-                else:
-                    for i, value in zip(writes, made):
-                        values[i] = value
+            for node, function in zip(self.spec["nodes"], self.functions):
+                made = function(*[values[i] for i in node[1]])
+                for i, value in zip(node[3], made if isinstance(made, (tuple, list)) else [made]):
+                    values[i] = value
                 if not self.is_checked:
-                    self.check(writes, values)
-                made = None
-                for i in dying:
+                    self.check(node[3], values)
+                made = value = None
+                for i in node[4]:
                     values[i] = None
         except Exception as error:
-            op, place = self.places[done]
-            raise NodeError(f"{self.name}: {op}{f' at {place}' if place else ''}: {error}") from error
+            raise NodeError(f"{self.name}: {node[0]}{f' at {node[5]}' if node[5] else ''}: {error}") from error
         self.is_checked = True
-        return [values[i] for i in self.results]
+        return [values[i] for i in self.spec["results"]]
 
-    def check(self, writes: tuple[int, ...], values: list[Any]) -> None:
+    def check(self, writes: list[int], values: list[Any]) -> None:
         """Once: what a node gives has the shape and type that the graph says."""
         for i in writes:
-            if self.types[i] is None:
-                continue
-            dtype, shape = self.types[i]
-            if values[i].dtype != DTYPES[dtype] or list(values[i].shape) != shape:
+            dtype, shape = self.spec["types"][i] or (None, None)
+            if dtype is not None and (values[i].dtype != DTYPES[dtype] or list(values[i].shape) != shape):
                 raise TypeError(f"it gives {values[i].dtype} {list(values[i].shape)}, the graph says {dtype} {shape}")
 
-    def apply(self, results: list[Tensor], buffers: dict[str, Tensor]) -> None:
+    def written(self) -> list[str]:
+        """The buffers that a step changes."""
+        return [*self.spec["updates"], *(name for group in self.spec["optimizer"] for part in ("weights", "m", "v") for name in group[part])]
+
+    def apply(self, results: dict[int, Tensor], buffers: dict[str, Any]) -> None:
         """Takes the optimizer's steps and writes the updated buffers, after everything was read."""
-        targets = [buffers[name] for name in self.updates]
-        owned = {buffers[name].untyped_storage().data_ptr() for name in (*self.updates, *self.stepped())}
-        values = [results[i] for i in self.updates.values()]
+        owned = {buffers[name].untyped_storage().data_ptr() for name in self.written()}
+        values = [results[i] for i in self.spec["updates"].values()]
         # The contents of one buffer may go to another.
         values = [v.clone() if v.untyped_storage().data_ptr() in owned else v for v in values]
         # Before the other buffers: what gradients were summed in may be among them.
-        for group in self.groups:
-            group.apply(results, buffers)
-        if targets:
-            torch._foreach_copy_(targets, values)
-
-    def stepped(self) -> list[str]:
-        """The buffers that the optimizer writes."""
-        return [name for group in self.groups for name in (*group.weights, *group.m, *group.v)]
-
-    def rehearse(self, results: list[Tensor], buffers: dict[str, Tensor]) -> None:
-        """`apply` on copies: loads its kernels without a change."""
-        self.apply(results, {name: buffers[name].clone() for name in (*self.updates, *self.stepped())})
+        for group in self.spec["optimizer"]:
+            step_adamw(group, results, buffers)
+        if values:
+            torch._foreach_copy_([buffers[name] for name in self.spec["updates"]], values)
 
 
-def make_call(node: list[Any], numbers: dict[int, float]) -> tuple[Callable[..., Any], list[Any], tuple[int, ...], tuple[int, ...]]:
-    """A function, its inputs as pairs of a value and, where that is None, a number, what it writes, and what dies with it."""
-    op, inputs, attrs, outputs, dying, _, *rest = node
-    form = rest[0] if rest else None
-    table = KEPT if form == "keeps" else WITH_KEPT if form == "takes" else OPS
-    takes_numbers = op in TAKES_NUMBERS and sum(i in numbers for i in inputs) == 1
-    reads = [(None, numbers[i]) if takes_numbers and i in numbers else (i, None) for i in inputs]
-    return table[op](attrs), reads, tuple(outputs), tuple(dying)
+def compile_calls(calls: Callable[[list[Tensor]], list[Tensor]], inputs: list[Tensor]) -> Callable[[list[Tensor]], list[Tensor]]:
+    """By PyTorch's compiler: traced once to its kernels' level, gradients included, and fused."""
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    traced = make_fx(lambda values: calls(values), tracing_mode="fake", _allow_non_fake_inputs=True)(inputs)
+    return torch.compile(traced, dynamic=False)
 
 
-class EagerRunner:
-    """Runs a program call by call."""
-
-    def __init__(self, program: Program, device: torch.device) -> None:
-        self.program, self.device = program, device
-        self.calculate = program.calculate
-
-    def prepare(self, inputs: list[Tensor]) -> None:
-        """What has to be done before the first run."""
-
-    def run(self, feeds: dict[str, Tensor], buffers: dict[str, Tensor]) -> dict[str, Tensor]:
-        program = self.program
-        there = {name: feed.to(self.device) for name, feed in feeds.items()}
-        inputs = program.inputs(there, buffers)
-        self.prepare(inputs)
-        results = self.calculate(inputs)
-        fetched = {name: to_host(results[i]) for name, i in program.fetches.items()}
-        program.apply(results, buffers)
-        return fetched
+class CaptureError(Exception):
+    """A step that cannot be recorded, though it may well be run call by call."""
 
 
-class CompiledRunner(EagerRunner):
-    """The program as PyTorch's compiler makes it: traced once to its kernels' level, gradients included, and fused."""
-
-    def prepare(self, inputs: list[Tensor]) -> None:
-        if self.calculate != self.program.calculate:
-            return
-        from torch.fx.experimental.proxy_tensor import make_fx
-
-        def calculate(values: list[Tensor]) -> list[Tensor]:
-            return self.program.calculate(values)
-
-        traced = make_fx(calculate, tracing_mode="fake", _allow_non_fake_inputs=True)(inputs)
-        self.calculate = torch.compile(traced, dynamic=False)
-
-
-class CapturedRunner:
+class CapturedProgram:
     """
     Runs a program as one CUDA graph: recorded at the first run, after a rehearsal that changes no buffer, and replayed at every run,
     the first one too, so that a step gives the same bytes whichever it is. Feeds come in by memory that stays where it is.
     """
 
-    def __init__(self, inner: EagerRunner, device: torch.device, pool: Any) -> None:
-        self.inner, self.program, self.device, self.pool = inner, inner.program, device, pool
+    def __init__(self, program: Program) -> None:
+        self.program, self.is_rehearsed = program, False
         self.graph: torch.cuda.CUDAGraph | None = None
 
-    def run(self, feeds: dict[str, Tensor], buffers: dict[str, Tensor]) -> dict[str, Tensor]:
-        if self.graph is None:
-            self.record(feeds, buffers)
+    def run(self, feeds: Tensors, buffers: dict[str, Any]) -> Tensors:
         for name, feed in feeds.items():
             self.host_feeds[name].copy_(feed)
             self.feeds[name].copy_(self.host_feeds[name], non_blocking=True)
         self.graph.replay()
         for name, value in self.fetched.items():
             self.host_fetches[name].copy_(value, non_blocking=True)
-        torch.cuda.current_stream(self.device).synchronize()
+        torch.cuda.current_stream().synchronize()
         return {name: value.clone() for name, value in self.host_fetches.items()}
 
-    def record(self, feeds: dict[str, Tensor], buffers: dict[str, Tensor]) -> None:
-        program = self.program
+    def rehearse(self, feeds: Tensors, buffers: dict[str, Any]) -> None:
+        """Runs the step once on copies of what it changes, which loads and chooses its kernels."""
         self.host_feeds = {name: torch.empty_like(feed, pin_memory=True) for name, feed in feeds.items()}
-        self.feeds = {name: feed.to(self.device) for name, feed in feeds.items()}
-        inputs = program.inputs(self.feeds, buffers)
-        self.inner.prepare(inputs)
-        calculate = self.inner.calculate
-        side = torch.cuda.Stream(self.device)
-        side.wait_stream(torch.cuda.current_stream(self.device))
+        self.feeds = {name: feed.to(self.program.device) for name, feed in feeds.items()}
+        copies = {name: buffers[name].clone() for name in self.program.written()}
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
-            program.rehearse(calculate(inputs), buffers)
-        torch.cuda.current_stream(self.device).wait_stream(side)
-        torch.cuda.synchronize(self.device)
-        # What the rehearsal took was its stream's; the recording takes its own.
-        torch.cuda.empty_cache()
+            self.program.step(self.feeds, {**buffers, **copies})
+        torch.cuda.current_stream().wait_stream(side)
+        self.is_rehearsed = True
+
+    def record(self, buffers: dict[str, Any], pool: Any) -> None:
         graph = torch.cuda.CUDAGraph()
-        # Other threads, such as the one that watches over NCCL, may call CUDA meanwhile.
-        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
-            results = calculate(inputs)
-            # Copies of their own: a fetched value may be a view of a buffer that the step changes.
-            self.fetched = {name: widened(results[i]).clone() for name, i in program.fetches.items()}
-            program.apply(results, buffers)
-            del results
-        self.host_fetches = {name: torch.empty_like(v, device="cpu", pin_memory=True) for name, v in self.fetched.items()}
-        self.graph = graph
+        try:
+            # Other threads, such as the one that watches over NCCL, may call CUDA meanwhile.
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                fetched = self.program.step(self.feeds, buffers)
+        except Exception as error:
+            # The end of a recording that failed hides why behind an error of its own; neither harms the device.
+            why = error if isinstance(error, NodeError) else error.__context__ or error
+            raise (why if kind_of(why) == "memory" else CaptureError(str(why))) from None
+        self.host_fetches = {name: torch.empty_like(v, device="cpu", pin_memory=True) for name, v in fetched.items()}
+        self.fetched, self.graph = fetched, graph
+
+    def forget(self) -> None:
+        """Gives back the memory that the recording holds."""
+        self.fetched, self.graph = {}, None
 
 
-def widened(value: Tensor) -> Tensor:
+def on_wire(value: Tensor) -> Tensor:
     """Gesso sees float32 and int32 only."""
     return value.contiguous() if value.dtype == torch.int32 else value.float().contiguous()
-
-
-def to_host(value: Tensor) -> Tensor:
-    host = widened(value).to("cpu")
-    # The same memory as a buffer's, on the CPU: the step may go on to change it.
-    return host.clone() if host.untyped_storage().data_ptr() == value.untyped_storage().data_ptr() else host

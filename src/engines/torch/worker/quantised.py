@@ -18,32 +18,26 @@ SMALLEST_SCALE = 1e-30
 class Quantised(NamedTuple):
     """int8: codes in the weight's shape, scales [rows, 1, ..]. NF4: two codes a byte [blocks, 32], scales [blocks, 1]."""
 
-    kind: str
-    shape: list[int]
     codes: Tensor
     scales: Tensor
+    kind: str
+    shape: list[int]
 
 
-def quantise(weight: Tensor, kind: str, into: Quantised | None = None) -> Quantised:
-    """Each number goes to the nearest that there is; in the memory of `into`, where it is given."""
+def quantise(weight: Tensor, kind: str) -> Quantised:
+    """Each number goes to the nearest that there is."""
     shape = list(weight.shape)
     if kind == "int8":
         rows = weight.float().reshape(shape[0], -1)
         scales = (rows.abs().amax(1, keepdim=True) / 127).clamp(min=SMALLEST_SCALE)
         codes = (rows / scales).round().to(torch.int8).reshape(shape)
-        scales = scales.reshape(-1, *[1] * (len(shape) - 1))
-    else:
-        numbers = weight.float().reshape(-1)
-        blocks = torch.nn.functional.pad(numbers, (0, -len(numbers) % NF4_BLOCK)).reshape(-1, NF4_BLOCK)
-        scales = blocks.abs().amax(1, keepdim=True).clamp(min=SMALLEST_SCALE)
-        levels = torch.tensor(NF4_LEVELS, device=weight.device)
-        nearest = torch.bucketize(blocks / scales, (levels[1:] + levels[:-1]) / 2).to(torch.uint8)
-        codes = nearest[:, 0::2] * 16 + nearest[:, 1::2]
-    if into is None:
-        return Quantised(kind, shape, codes, scales)
-    into.codes.copy_(codes)
-    into.scales.copy_(scales)
-    return into
+        return Quantised(codes, scales.reshape(-1, *[1] * (len(shape) - 1)), kind, shape)
+    numbers = weight.float().reshape(-1)
+    blocks = torch.nn.functional.pad(numbers, (0, -len(numbers) % NF4_BLOCK)).reshape(-1, NF4_BLOCK)
+    scales = blocks.abs().amax(1, keepdim=True).clamp(min=SMALLEST_SCALE)
+    levels = torch.tensor(NF4_LEVELS, device=weight.device)
+    nearest = torch.bucketize(blocks / scales, (levels[1:] + levels[:-1]) / 2).to(torch.uint8)
+    return Quantised(nearest[:, 0::2] * 16 + nearest[:, 1::2], scales, kind, shape)
 
 
 @functools.cache
@@ -55,14 +49,9 @@ def nf4_pairs(dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def dequantise(weight: Quantised, dtype: torch.dtype) -> Tensor:
     """The scales multiply in float32, whatever comes out."""
-    kind, shape, codes, scales = weight
+    codes, scales, kind, shape = weight
     if kind == "int8":
         return torch.mul(codes, scales, out=torch.empty(shape, dtype=dtype, device=codes.device))
     pairs = nf4_pairs(dtype, codes.device).index_select(0, codes.reshape(-1).int())
     numbers = pairs.view(-1, NF4_BLOCK).mul_(scales)
     return numbers.reshape(-1)[: math.prod(shape)].view(shape)
-
-
-def size_of(tensor: Tensor | Quantised) -> int:
-    parts = [tensor.codes, tensor.scales] if isinstance(tensor, Quantised) else [tensor]
-    return sum(part.numel() * part.element_size() for part in parts)

@@ -6,112 +6,113 @@ import torch
 from torch import Tensor
 
 import parallel
-from buffers import Buffers, FileProblem
-from build import describe_build
-from device import DeviceProblem, describe, kind_of, measure_memory, open_device
-from program import CapturedRunner, CompiledRunner, EagerRunner, Program
-from protocol import Frame
+from buffers import Buffers
+from device import describe, kind_of, measure_memory, open_device
+from program import CapturedProgram, CaptureError, Program
+from protocol import Frame, WireTensor
 
 WIRE_DTYPES = {"float32": torch.float32, "int32": torch.int32}
-Answer = tuple[Any, list[tuple[str, str, list[int], memoryview]]]
+Answer = tuple[Any, dict[str, Tensor]]
 
 
 class Runtime:
     """Everything that lives on the device."""
 
     def __init__(self) -> None:
-        self.runners: dict[int, EagerRunner | CapturedRunner] = {}
+        self.programs: dict[int, Program | CapturedProgram] = {}
         self.notes: list[str] = []
         self.pool: Any = None
 
-    def answer(self, request: Frame) -> Answer:
+    def answer(self, request: Frame) -> tuple[Any, dict[str, WireTensor]]:
+        """What a call gives, besides tensors, and those."""
         header = request.header
-        tensors = {name: wire_tensor(*entry) for name, entry in request.tensors.items()}
-        return getattr(self, f"call_{header['call']}")(header["args"], tensors)
-
-    def kind_of(self, error: BaseException) -> str:
-        if isinstance(error, DeviceProblem):
-            return error.kind
-        return "file" if isinstance(error, FileProblem) else kind_of(error)
+        tensors = {name: from_wire(*entry) for name, entry in request.tensors.items()}
+        result, given = getattr(self, f"call_{header['call']}")(header["args"], tensors)
+        return result, {name: to_wire(tensor) for name, tensor in given.items()}
 
     def call_start(self, args: dict[str, Any], _: dict[str, Tensor]) -> Answer:
         self.options = args
         self.device = open_device(args)
         self.buffers = Buffers(self.device)
         parallel.open_averaging(self.device)
-        return {**describe(self.device), "build": describe_build(self.device)}, []
+        return describe(self.device), {}
 
     def call_allocate(self, args: dict[str, Any], tensors: dict[str, Tensor]) -> Answer:
         self.buffers.allocate(args["spec"], args["source"], tensors.get("data"))
-        return None, []
+        return None, {}
 
     def call_write(self, args: dict[str, Any], tensors: dict[str, Tensor]) -> Answer:
         self.buffers.write(args["name"], tensors["data"])
-        return None, []
+        return None, {}
 
     def call_read(self, args: dict[str, Any], _: dict[str, Tensor]) -> Answer:
-        return None, [to_wire("data", self.buffers.read(args["name"]))]
+        return None, {"data": self.buffers.read(args["name"])}
 
     def call_free(self, args: dict[str, Any], _: dict[str, Tensor]) -> Answer:
         del self.buffers.tensors[args["name"]]
-        return None, []
+        return None, {}
 
     def call_compile(self, args: dict[str, Any], tensors: dict[str, Tensor]) -> Answer:
-        program = Program(args["program"], {int(i): tensor for i, tensor in tensors.items()}, self.device)
-        runner: EagerRunner | CapturedRunner
-        runner = (CompiledRunner if self.options["compile"] else EagerRunner)(program, self.device)
-        if self.device.type == "cuda" and self.options["capture"]:
-            # One pool for all: a step's memory is free again for the next bucket's, since what is fetched leaves at once.
-            self.pool = self.pool or torch.cuda.graph_pool_handle()
-            runner = CapturedRunner(runner, self.device, self.pool)
-        self.runners[args["id"]] = runner
-        return None, []
+        program = Program(args["program"], tensors, self.device, self.options["compile"])
+        is_captured = self.device.type == "cuda" and self.options["capture"]
+        self.programs[args["id"]] = CapturedProgram(program) if is_captured else program
+        return None, {}
 
     def call_run(self, args: dict[str, Any], feeds: dict[str, Tensor]) -> Answer:
-        runner = self.runners[args["id"]]
+        program = self.programs[args["id"]]
         if args["isShared"]:
             own = f"{parallel.RANK}:"
             feeds = {name.removeprefix(own): feed for name, feed in feeds.items() if name.startswith(own)}
-        try:
-            fetched = runner.run(feeds, self.buffers.tensors)
-        except Exception as error:
-            is_recording = isinstance(runner, CapturedRunner) and runner.graph is None
-            # Several workers would have to agree to go on in another way.
-            if not is_recording or kind_of(error) == "device" or args["isShared"]:
-                raise
-            fetched = self.run_uncaptured(args["id"], runner, feeds, str(error))
-        return {"notes": self.take_notes()}, [to_wire(name, value) for name, value in fetched.items()]
-
-    def run_uncaptured(self, i: int, runner: CapturedRunner, feeds: dict[str, Tensor], why: str) -> dict[str, Tensor]:
-        """A step that cannot be recorded, or not in the memory there is, is run call by call from now on."""
-        torch.cuda.synchronize(self.device)
-        torch.cuda.empty_cache()
-        self.notes.append(f"{runner.program.name} runs without a CUDA graph: {why}")
-        self.runners[i] = runner.inner
-        return runner.inner.run(feeds, self.buffers.tensors)
-
-    def take_notes(self) -> list[str]:
+        if isinstance(program, CapturedProgram) and program.graph is None:
+            try:
+                self.record(program, feeds)
+            except Exception as error:
+                # Several workers would have to agree to go on in another way.
+                if args["isShared"] or not (isinstance(error, CaptureError) or kind_of(error) == "memory"):
+                    raise
+                self.forget_recorded()
+                self.notes.append(f"{program.program.name} runs without a CUDA graph: {error}")
+                program = self.programs[args["id"]] = program.program
+        fetched = program.run(feeds, self.buffers.tensors)
         notes, self.notes = self.notes, []
-        return notes
+        return {"notes": notes}, fetched
+
+    def record(self, program: CapturedProgram, feeds: dict[str, Tensor]) -> None:
+        """
+        One pool for all recorded steps: a step's memory is free again for the next bucket's, since what is fetched leaves at once. A
+        rehearsal cannot have the pool's memory, so the other steps are forgotten before it, and recorded again when they are next run.
+        """
+        if not program.is_rehearsed:
+            self.forget_recorded()
+            program.rehearse(feeds, self.buffers.tensors)
+        self.pool = self.pool or torch.cuda.graph_pool_handle()
+        program.record(self.buffers.tensors, self.pool)
+
+    def forget_recorded(self) -> None:
+        for program in self.programs.values():
+            if isinstance(program, CapturedProgram):
+                program.forget()
+        self.pool = None
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
 
     def call_release(self, args: dict[str, Any], _: dict[str, Tensor]) -> Answer:
-        self.runners.pop(args["id"], None)
-        return None, []
+        self.programs.pop(args["id"], None)
+        return None, {}
 
     def call_memory(self, _: Any, __: dict[str, Tensor]) -> Answer:
-        return measure_memory(self.device, self.buffers.total_bytes()), []
+        return {"bufferBytes": self.buffers.total_bytes(), **measure_memory(self.device)}, {}
 
     def call_close(self, _: Any, __: dict[str, Tensor]) -> Answer:
-        return None, []
+        return None, {}
 
 
-def wire_tensor(dtype: str, shape: list[int], data: memoryview) -> Tensor:
+def from_wire(dtype: str, shape: list[int], data: memoryview) -> Tensor:
     """The numbers where they lie in the message."""
     return torch.frombuffer(data, dtype=WIRE_DTYPES[dtype]).reshape(shape)
 
 
-def to_wire(name: str, value: Tensor) -> tuple[str, str, list[int], memoryview]:
-    host = value if value.dtype == torch.int32 else value.float()
-    host = host.to("cpu").contiguous()
+def to_wire(value: Tensor) -> WireTensor:
+    host = (value if value.dtype == torch.int32 else value.float()).to("cpu").contiguous()
     dtype = "int32" if host.dtype == torch.int32 else "float32"
-    return name, dtype, list(host.shape), memoryview(host.reshape(-1).numpy()).cast("B")
+    return dtype, list(host.shape), memoryview(host.reshape(-1).numpy()).cast("B")
