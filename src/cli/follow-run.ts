@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import { readPlan, type TrainEvent } from "../index.ts";
 import { repeatBaseOptions } from "./base-options.ts";
 import type { Terminal } from "./command.ts";
-import { formatDuration, quotePath } from "./format.ts";
+import { formatBytes, formatDuration, quotePath } from "./format.ts";
 import { createProgressView } from "./progress-view.ts";
 
 type EventOf<T extends TrainEvent["type"]> = Extract<TrainEvent, { type: T }>;
@@ -22,6 +22,7 @@ export interface RunDone {
   readonly event: EventOf<"done">;
   /** The last preview sheet. */
   readonly sheet: string | undefined;
+  readonly memory: EventOf<"memory"> | undefined;
   /** From the call to the last event. */
   readonly durationMs: number;
 }
@@ -35,6 +36,7 @@ export async function followRun(
   const view = createProgressView(terminal, options.told ? { told: options.told } : {});
   const startedAt = performance.now();
   let sheet: string | undefined;
+  let memory: EventOf<"memory"> | undefined;
   let last: TrainEvent | undefined;
   // The step that is being taken may last a while.
   const acknowledge = (): void => {
@@ -46,6 +48,7 @@ export async function followRun(
       if (options.isJson) terminal.out(JSON.stringify(event));
       else view.show(event);
       if (event.type === "sample") sheet = event.path;
+      if (event.type === "memory") memory = event;
       last = event;
     }
   } finally {
@@ -53,7 +56,7 @@ export async function followRun(
     view.end();
   }
   if (last?.type === "done") {
-    await tellDone({ event: last, sheet, durationMs: performance.now() - startedAt }, terminal, options);
+    await tellDone({ event: last, sheet, memory, durationMs: performance.now() - startedAt }, terminal, options);
     return 0;
   }
   if (last?.type === "declined") {
@@ -77,7 +80,7 @@ async function tellDone(done: RunDone, terminal: Terminal, { isJson, onDone }: F
   if (!isJson) terminal.out(await describeDone(done));
 }
 
-async function describeDone({ event, sheet, durationMs }: RunDone): Promise<string> {
+async function describeDone({ event, sheet, memory, durationMs }: RunDone): Promise<string> {
   return [
     "",
     `Done in ${formatDuration(durationMs)}.`,
@@ -85,10 +88,15 @@ async function describeDone({ event, sheet, durationMs }: RunDone): Promise<stri
     `  Kept     step ${event.step}. ${event.reason}`,
     ...(sheet === undefined ? [] : [`  Preview  ${sheet}`]),
     `  Report   ${event.report}`,
+    ...(memory === undefined ? [] : [`  Memory   ${describeMemory(memory)}`]),
     "",
     "Draw with it:",
     `  ${await suggestSample(event.path)}`,
   ].join("\n");
+}
+
+function describeMemory({ peakBytes, forecastBytes }: EventOf<"memory">): string {
+  return `at most ${formatBytes(peakBytes)}; ${formatBytes(forecastBytes)} was forecast`;
 }
 
 /** A command that draws with a run's result. */

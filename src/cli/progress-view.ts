@@ -68,6 +68,7 @@ function describeEvent(event: TrainEvent, told: ReadonlySet<string>): string | u
     case "progress":
     case "step":
     case "checkpoint":
+    case "memory":
     case "preflight":
     case "declined":
     case "stopped":

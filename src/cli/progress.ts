@@ -64,6 +64,7 @@ export function advance(state: ProgressState, event: TrainEvent, nowMs: number):
       };
     case "sample":
     case "checkpoint":
+    case "memory":
     case "warning":
     case "preflight":
     case "declined":

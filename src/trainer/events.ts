@@ -1,5 +1,7 @@
 /** What a run tells while it goes on: for the terminal, the studio and tests alike, and as lines of events.jsonl. */
 
+import type { RunPhase } from "./forecast/memory.ts";
+
 /** Mean losses at fixed noise and timesteps. */
 export interface Losses {
   readonly train: number;
@@ -38,6 +40,18 @@ export interface PreflightEvent {
   readonly runMs: number;
   /** What the preflight itself took. */
   readonly durationMs: number;
+}
+
+/** What a run took at most, beside what was forecast of it. Stands before `done`. */
+export interface MemoryEvent {
+  readonly type: "memory";
+  /** The most that the engine held since this process began the run, or went on with it: of this process, or of the device. */
+  readonly peakBytes: number;
+  readonly forecastBytes: number;
+  /** The part of the run that was to take the most. */
+  readonly forecastAt: RunPhase;
+  /** What was measured over what was forecast. */
+  readonly ratio: number;
 }
 
 export type TrainEvent =
@@ -80,6 +94,7 @@ export type TrainEvent =
   | { readonly type: "checkpoint"; readonly step: number; readonly path: string }
   | { readonly type: "warning"; readonly message: string }
   | PreflightEvent
+  | MemoryEvent
   /** What the preflight told was not agreed to: nothing was trained, and the run's folder is taken away. */
   | { readonly type: "declined"; readonly runFolder: string }
   /** The run was asked to stop and has saved itself; it can be gone on with. */

@@ -24,6 +24,7 @@ test("the page has a curve of held-out and training loss, the settings with reas
       ],
       sheets: [{ step: 2, path: "samples/step 2.png" }],
       chosen: { step: 2, reason: "It is best." },
+      memory: { type: "memory", peakBytes: 1.1e9, forecastBytes: 1e9, forecastAt: "training", ratio: 1.1 },
       notes: ["<script>"],
     },
     (path) => path,
@@ -33,5 +34,6 @@ test("the page has a curve of held-out and training loss, the settings with reas
   expect(html.match(/<polyline/g)).toHaveLength(3);
   expect(html).toContain("0.7500");
   expect(html).toContain('src="samples/step%202.png"');
+  expect(html).toContain("At most 1.1 GB was held; 1.0 GB was forecast (training), so it was 1.10 of that.");
   expect(html).not.toContain("<script>");
 });

@@ -2,7 +2,8 @@
 import { relative } from "node:path";
 import { writeFileAtomically } from "../formats/atomic.ts";
 import type { Planned, TrainPlan } from "../planner/plan.ts";
-import type { Validation } from "./events.ts";
+import { formatGigabytes } from "../planner/bytes.ts";
+import type { MemoryEvent, Validation } from "./events.ts";
 import type { RunPaths } from "./run-folder.ts";
 
 export interface ReportFacts {
@@ -12,6 +13,7 @@ export interface ReportFacts {
   readonly validations: readonly Validation[];
   readonly sheets: readonly { readonly step: number; readonly path: string }[];
   readonly chosen: { readonly step: number; readonly reason: string };
+  readonly memory: MemoryEvent;
   readonly notes: readonly string[];
 }
 
@@ -22,7 +24,7 @@ export async function writeReport(paths: RunPaths, facts: ReportFacts): Promise<
 
 /** @param link gives the address of a file as the page is to have it */
 export function renderReport(
-  { plan, losses, validations, sheets, chosen, notes }: ReportFacts,
+  { plan, losses, validations, sheets, chosen, memory, notes }: ReportFacts,
   link: (path: string) => string,
 ): string {
   const heldOut = validations.flatMap((entry) =>
@@ -49,6 +51,7 @@ export function renderReport(
           sheets.map(({ step, path }) => figure(step, link(path))),
         )
       : "",
+    section("Memory", describeMemory(memory), []),
     section("Settings", "", [settingsTable(plan)]),
     notes.length > 0 ? section("Notes", "", [`<ul>${notes.map((note) => `<li>${escapeHtml(note)}</li>`).join("")}</ul>`]) : "",
   ];
@@ -59,6 +62,10 @@ export function renderReport(
 
 function section(title: string, text: string, parts: readonly string[]): string {
   return `<h2>${escapeHtml(title)}</h2>${text ? `<p>${escapeHtml(text)}</p>` : ""}${parts.join("")}`;
+}
+
+function describeMemory({ peakBytes, forecastBytes, forecastAt, ratio }: MemoryEvent): string {
+  return `At most ${formatGigabytes(peakBytes)} was held; ${formatGigabytes(forecastBytes)} was forecast (${forecastAt}), so it was ${ratio.toFixed(2)} of that.`;
 }
 
 function figure(step: number, source: string): string {

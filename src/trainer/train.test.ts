@@ -9,10 +9,15 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { writePng } from "../formats/images.ts";
 import { openSafetensors, readTensor, writeSafetensors } from "../formats/safetensors.ts";
 import { openBase } from "../checkpoints/open-base.ts";
-import type { TrainPlan, UserChoices } from "../planner/plan.ts";
+import { settingsOf, type TrainPlan, type UserChoices } from "../planner/plan.ts";
+import { ortFacts } from "../engines/ort/engine.ts";
 import { collect, createToy, type Toy, toyOptions } from "../../test/toy-run.ts";
 import { writeToyDataset } from "../../test/toy-base.ts";
 import type { TrainEvent } from "./events.ts";
+import { datasetLoadOf } from "./forecast/forecast.ts";
+import { countGraphs } from "./forecast/graphs.ts";
+import { forecastMemory } from "./forecast/memory.ts";
+import { readRunPictures } from "./pictures.ts";
 import { readEvents } from "./run-folder.ts";
 import { sampleImages } from "./sample-images.ts";
 import { resumeTraining, train } from "./train.ts";
@@ -46,12 +51,27 @@ const stepsOf = (events: readonly TrainEvent[]): number[] =>
 test("a run tells its start, every step, validations against the base, checkpoints and its result", () => {
   const told = whole.events.filter(({ type }) => type !== "progress" && type !== "warning").map(({ type }) => type);
   const half = ["step", "step", "validation", "checkpoint"];
-  expect(told).toEqual(["start", "validation", ...half, ...half, "done"]);
+  expect(told).toEqual(["start", "validation", ...half, ...half, "memory", "done"]);
   expect(stepsOf(whole.events)).toEqual([1, 2, 3, 4]);
   const validations = whole.events.flatMap((event) => (event.type === "validation" ? [event] : []));
   expect(validations[0]?.ratio).toBe(1);
   expect(validations[2]?.ratio).toBeLessThan(1);
   expect(validations[2]?.base).toEqual(validations[0]?.base);
+});
+
+test("what the run took in memory is told beside what was forecast of it", async () => {
+  const memory = whole.events.find((event) => event.type === "memory");
+  if (!memory) throw new Error("nothing was told of memory");
+  const base = await openBase(toy.baseFolder, { hashCacheFile: undefined });
+  const settings = settingsOf(whole.plan);
+  const dataset = datasetLoadOf(await readRunPictures(settings), base);
+  const input = { settings, base, dataset, engine: ortFacts };
+  const { peakBytes, peakAt } = forecastMemory(input, countGraphs(input));
+  expect(memory).toMatchObject({ forecastBytes: peakBytes, forecastAt: peakAt });
+  expect(memory.peakBytes).toBeGreaterThan(0);
+  expect(memory.peakBytes).toBeLessThanOrEqual(1024 * process.resourceUsage().maxRSS);
+  expect(memory.ratio).toBe(memory.peakBytes / memory.forecastBytes);
+  expect((await fileOf(whole.plan, "report.html")).toString()).toContain("GB was forecast");
 });
 
 test("events.jsonl holds what was told, one event a line, without progress", async () => {

@@ -38,6 +38,7 @@ import {
   runPaths,
   stepName,
 } from "./run-folder.ts";
+import { measureRunMemory } from "./run-memory.ts";
 import { compileStep, takeStep } from "./take-step.ts";
 
 /**
@@ -158,7 +159,7 @@ async function* steps(
     if (!next) return;
     state = next;
   }
-  yield await finish(run, state);
+  yield* finish(run, state);
 }
 
 /** Puts the network in its state and tells of the run; a new run measures the base. */
@@ -286,8 +287,8 @@ async function* stop(run: PreparedRun, log: EventLog, state: RunState): AsyncGen
   yield { type: "stopped", step: state.step, runFolder: paths.folder, checkpoint };
 }
 
-/** Chooses the best checkpoint, makes its adapter the result, and writes the report. */
-async function finish(run: PreparedRun, state: RunState): Promise<TrainEvent> {
+/** Chooses the best checkpoint, makes its adapter the result, tells what the run took, and writes the report. */
+async function* finish(run: PreparedRun, state: RunState): AsyncGenerator<TrainEvent, void> {
   const { paths, plan, settings } = run;
   // Only the planned ones, so that a run that was stopped in between ends as one that was not.
   const planned = (await listCheckpoints(paths)).filter(
@@ -298,10 +299,12 @@ async function finish(run: PreparedRun, state: RunState): Promise<TrainEvent> {
   await writeFileAtomically(paths.result, async (write) => {
     for await (const bytes of adapter as AsyncIterable<Buffer>) await write(bytes);
   });
+  const memory = await measureRunMemory(run);
+  yield memory;
   const events = await readEvents(paths.events);
   const losses = events.flatMap((event) => (event.type === "step" ? [{ step: event.step, loss: event.loss }] : []));
   const sheets = state.sheets.map(({ step, path }) => ({ step, path: join(paths.folder, path) }));
-  await writeReport(paths, { plan, losses, validations: state.validations, sheets, chosen: choice, notes: run.notes });
+  await writeReport(paths, { plan, losses, validations: state.validations, sheets, chosen: choice, memory, notes: run.notes });
   const ratio = state.validations.find(({ step }) => step === choice.step)?.ratio ?? null;
-  return { type: "done", path: paths.result, step: choice.step, reason: choice.reason, ratio, report: paths.report };
+  yield { type: "done", path: paths.result, step: choice.step, reason: choice.reason, ratio, report: paths.report };
 }
