@@ -24,10 +24,12 @@ gesso plan ./pictures --type character --trigger sks --base sdxl.safetensors --p
 - **The dose** tells how far a plan moves the weights (mean rate x sqrt(alpha x batch) x steps), and where it lies among known recipes. It spans
   ten times between recipes that people are content with: use it to compare your own runs.
 - **The rules** below judge the plan. Errors stop \`gesso train\` unless \`--yes\`, warnings only with \`--strict\`. What you set by hand is kept and judged.
-- **Memory** is counted from the graphs that the run will compile, term by term, at its worst moment. Where it does not fit, recomputing
-  activations, a smaller batch with accumulation, and a narrower precision are tried, the fastest first, and the reason says so.
+- **Memory** is counted from the graphs that the run will compile, term by term, at its worst moment. Where it does not fit, the mildest change
+  that helps is made, and the reason says so: recomputing activations, or a smaller batch with accumulation, whichever is faster; smaller
+  previews or none; a narrower precision. What you chose is kept. Where nothing fits, the plan is refused with what would.
 - **Time** follows from the graphs' operations and bytes and this machine's measured rates; after the preflight of \`gesso train\` it is what was measured.
 - **Rented cards** come from a dated table of prices and rates by rule of thumb (\`src/planner/gpu-prices.ts\`); \`--prices FILE\` takes your own.
+  A run that is over in seconds costs about the same time on each: renting is most of it, and the page says so.
 
 Predictions have not been held against measured runs over many plans yet, and one that was looked at was far off: for \`mini\`, 296 MB of memory were predicted and 602 MB measured by the preflight, since inspection and the command line are in
 the same process and not in the forecast; a step was predicted at 0.1 s and took 0.3 s on a busy machine. \`gesso train\` prints both. See [performance](performance.md) for what else is known of memory.

@@ -76,6 +76,7 @@ export { placeDose } from "./planner/dose.ts";
 export type { PlacedDose } from "./planner/dose.ts";
 export { parseGpuPrices } from "./planner/gpu-prices.ts";
 export type { GpuCard, GpuPrices } from "./planner/gpu-prices.ts";
+export { limits as planLimits } from "./planner/limits.ts";
 export { tellFinding } from "./planner/rules/table.ts";
 export type { PlanFinding } from "./planner/rules/table.ts";
 export { isHeuristic, sources } from "./planner/sources.ts";

@@ -1,5 +1,5 @@
 /** What a run will take, as a page: memory term by term, time phase by phase, disk, and money on rented cards. */
-import type { CardCost, RunCosts, RunProspect } from "../index.ts";
+import { type CardCost, planLimits as limits, type RunProspect } from "../index.ts";
 import { formatBytes, formatDuration, wrapText } from "./format.ts";
 
 const INDENT = 2;
@@ -10,7 +10,7 @@ export type Detail = "full" | "short";
 /** Memory, time, disk and money, without a line end. */
 export function describeProspect(prospect: RunProspect, columns: number, detail: Detail): string {
   const sections = [memoryLines(prospect, detail), timeLines(prospect, detail), diskLines(prospect)];
-  const money = moneyLines(prospect.costs, detail);
+  const money = moneyLines(prospect, detail);
   return [...sections, money].map(([title = "", ...lines]) => section(title, lines, columns)).join("\n\n");
 }
 
@@ -84,25 +84,36 @@ function diskLines({ disk }: RunProspect): readonly string[] {
   return ["Disk", ...parts];
 }
 
-function moneyLines(costs: RunCosts, detail: Detail): readonly string[] {
+function moneyLines({ costs, forecast }: RunProspect, detail: Detail): readonly string[] {
   const title = `Rented (prices of ${costs.date}, rates by rule of thumb; --prices FILE for your own)`;
   const { cheapest, fastest, cards, tooSmall } = costs;
   if (cheapest === undefined) return [title, "It fits no card of the table."];
   const mark = ({ card: { name } }: CardCost): string =>
     [...(name === cheapest ? ["cheapest"] : []), ...(name === fastest ? ["fastest"] : [])].join(", ");
   const shown = detail === "full" ? cards : cards.filter((cost) => mark(cost) !== "");
+  const header = ["card", "memory", "training", "all in all", "costs", "at worst", ""];
   const rows = shown.map((cost) => [
     cost.card.name,
     `${cost.card.memoryGiB} GB`,
+    seconds(60 * cost.workMinutes),
     formatDuration(60_000 * cost.minutes),
     `$${dollars(cost.lowUsd)} to ${dollars(cost.typicalUsd)}`,
-    `at worst ${formatDuration(60_000 * cost.worstMinutes)}, $${dollars(cost.worstUsd)}`,
+    `${formatDuration(60_000 * cost.worstMinutes)}, $${dollars(cost.worstUsd)}`,
     [mark(cost), cost.recompute ? "recomputing" : "", cost.accumulation > 1 ? `batch ${cost.batch} x ${cost.accumulation}` : ""]
       .filter((part) => part !== "")
       .join("; "),
   ]);
+  const start = limits.cardStart.value;
   const small = tooSmall.length > 0 && detail === "full" ? [`Too small: ${tooSmall.join(", ")}.`] : [];
-  return [title, ...table(rows, [1, 2]), ...small];
+  const equal =
+    fastest === undefined
+      ? [`The work is small: ${start} min to rent a machine and get it ready are nearly all of it, on each card.`]
+      : detail === "full"
+        ? [`All in all counts ${start} min to rent a machine and get it ready.`]
+        : [];
+  const isFasterHere = cards.every(({ minutes }) => 60 * minutes > forecast.time.totalSeconds);
+  const here = isFasterHere ? [`This machine would be done sooner, in ${seconds(forecast.time.totalSeconds)}.`] : [];
+  return [title, ...table([header, ...rows], [1, 2, 3]), ...equal, ...here, ...small];
 }
 
 function dollars(usd: number): string {

@@ -20,6 +20,8 @@ export interface CardCost {
   readonly batch: number;
   readonly accumulation: number;
   readonly peakBytes: number;
+  /** Of the run itself; the rest of `minutes` is `limits.cardStart`. */
+  readonly workMinutes: number;
   readonly minutes: number;
   readonly lowUsd: number;
   readonly typicalUsd: number;
@@ -34,8 +36,9 @@ export interface RunCosts {
   /** Cards that the plan fits, cheapest first. */
   readonly cards: readonly CardCost[];
   readonly tooSmall: readonly string[];
-  /** Names; undefined where it fits no card. */
+  /** A name; undefined where it fits no card. */
   readonly cheapest: string | undefined;
+  /** Undefined where it fits no card, and where all take about as long. */
   readonly fastest: string | undefined;
 }
 
@@ -53,7 +56,7 @@ export function compareCards({ date, cards }: GpuPrices, variants: readonly Card
     cards: byPrice,
     tooSmall: cards.filter(({ name }) => !fitting.has(name)).map(({ name }) => name),
     cheapest: byPrice[0]?.card.name,
-    fastest: byTime[0]?.card.name,
+    fastest: isSpread(byTime) ? byTime[0]?.card.name : undefined,
   };
 }
 
@@ -61,11 +64,12 @@ function costOn(card: GpuCard, variants: readonly CardVariant[]): CardCost | und
   const freeBytes = card.memoryGiB * 2 ** 30 - limits.cardOverhead.value;
   const timed = variants
     .filter(({ peakBytes }) => fits(peakBytes, freeBytes))
-    .map((variant) => ({ ...variant, minutes: limits.cardStart.value + variant.secondsAt(card.effectiveTflops * 1e12) / 60 }))
-    .sort((a, b) => a.minutes - b.minutes);
+    .map((variant) => ({ ...variant, workMinutes: variant.secondsAt(card.effectiveTflops * 1e12) / 60 }))
+    .sort((a, b) => a.workMinutes - b.workMinutes);
   const [best] = timed;
   if (!best) return undefined;
-  const { recompute, batch, accumulation, peakBytes, minutes } = best;
+  const { recompute, batch, accumulation, peakBytes, workMinutes } = best;
+  const minutes = limits.cardStart.value + workMinutes;
   const usd = (perHour: number): number => (perHour * minutes) / 60;
   return {
     card,
@@ -73,10 +77,21 @@ function costOn(card: GpuCard, variants: readonly CardVariant[]): CardCost | und
     batch,
     accumulation,
     peakBytes,
+    workMinutes,
     minutes,
     lowUsd: usd(card.lowUsdPerHour),
     typicalUsd: usd(card.typicalUsdPerHour),
     worstMinutes: limits.worstCase.value * minutes,
     worstUsd: limits.worstCase.value * usd(card.typicalUsdPerHour),
   };
+}
+
+/** Whether the cards differ in time; a run that is over in seconds takes as long as the renting does on each. @param byTime ascending */
+function isSpread(byTime: readonly CardCost[]): boolean {
+  const [first, last] = [byTime[0], byTime.at(-1)];
+  return (
+    first !== undefined &&
+    last !== undefined &&
+    (byTime.length === 1 || last.minutes > first.minutes * (1 + limits.sameTime.value))
+  );
 }

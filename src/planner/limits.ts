@@ -80,6 +80,12 @@ export const limits = table({
     about: "renting a machine and getting the base model there; 3 to 10 are reported",
     source: heuristic(),
   },
+  sameTime: {
+    value: 0.05,
+    unit: "of the time",
+    about: "cards that are closer than this are told as equally fast",
+    source: heuristic(),
+  },
   worstCase: { value: 1.5, unit: "times the estimate", about: "times are rarely further off", source: heuristic() },
 });
 
