@@ -102,9 +102,8 @@ function describeMemory({ peakBytes, forecastBytes }: EventOf<"memory">): string
 /** A command that draws with a run's result. */
 async function suggestSample(result: string): Promise<string> {
   const { base, baseOptions, trigger, previewPrompts } = await readPlan(dirname(result));
-  const prompt = [trigger.value, previewPrompts.value[0]?.replaceAll('"', "")]
-    .filter((part) => part !== null && part !== undefined)
-    .join(", ");
+  const words = [trigger.value, previewPrompts.value[0]?.replaceAll('"', "")].filter((part) => typeof part === "string");
+  const prompt = words.length === 0 ? "what to draw" : words.join(", ");
   const how = repeatBaseOptions(baseOptions.value);
   return `gesso sample --base ${quotePath(base.value)}${how} --lora ${quotePath(result)} --prompt "${prompt}" --out picture.png`;
 }

@@ -52,7 +52,9 @@ const shownSettings: readonly (readonly [name: keyof TrainSettings, label: strin
   ["captionDropout", "caption dropout"],
   ["heldOutFraction", "held out"],
   ["checkpointEvery", "checkpoint every"],
+  ["previewPrompts", "previews"],
   ["previewEvery", "preview every"],
+  ["previewSizePx", "preview size"],
   ["seed", "seed"],
   ["recompute", "recompute"],
   ["engine", "engine"],
@@ -76,6 +78,7 @@ const otherLabels: Readonly<Partial<Record<keyof TrainSettings, string>>> = {
 
 /** How values are shown that a bare number would not explain. */
 const units: Readonly<Partial<Record<keyof TrainSettings, (value: unknown) => string>>> = {
+  previewSizePx: (value) => `${formatValue(value)} px`,
   resolutionPx: (value) => `${formatValue(value)} px`,
   maxCaptionTokens: (value) => countOf(Number(value), "token"),
   heldOutFraction: (value) => (value === 0 ? "none" : `${Math.round(Number(value) * 100)} %`),
@@ -103,6 +106,10 @@ function goesWithoutSaying(plan: TrainPlan, name: keyof TrainSettings): boolean 
   const isPlain = lineage.value === "sd15" || lineage.value === "sdxl";
   if (name === "lineage" || name === "captionStyle") return isPlain;
   if (name === "clipSkip") return isPlain && (clipSkip.value === 1 || lineage.value === "sdxl");
+  const isWithout = plan.previewPrompts.value.length === 0;
+  if (name === "previewPrompts") return !isWithout;
+  if (name === "previewEvery") return isWithout;
+  if (name === "previewSizePx") return isWithout || plan.previewSizePx.value === plan.resolutionPx.value;
   if (name === "recompute") return plan.recompute.reason.startsWith("activations are kept");
   return name === "predictionType" && predictionType.value === "epsilon";
 }

@@ -1,4 +1,5 @@
 /** How long, how fast and on what a run trains, and how often it looks: each with its reason and source. */
+import { UserError } from "../errors.ts";
 import { choose } from "./decide.ts";
 import { picturesPerStep } from "./per-step.ts";
 import type { BaseFacts, DatasetFacts, UserChoices } from "./plan.ts";
@@ -180,9 +181,18 @@ export function decideMeasuring(
 
 function decidePreviews(dataset: DatasetFacts, base: BaseFacts, steps: number, family: RecipeFamily, choices: UserChoices) {
   const isMini = family === "mini";
+  const isOff = choices.previewPrompts?.length === 0;
+  if (isOff && choices.previewEvery !== undefined) {
+    throw new UserError("Without previews there are no steps between them.", {
+      fix: "Leave out --no-previews or --preview-every.",
+      exitCode: 2,
+    });
+  }
   const every = isMini ? Math.ceil(steps / 2) : Math.max(1, Math.round(steps / 5));
   return {
-    previewEvery: choose(choices.previewEvery, every, isMini ? "halfway and at the end" : "five sheets a run", heuristic()),
+    previewEvery: isOff
+      ? { value: 0, reason: "there are no previews", source: sources.gesso }
+      : choose(choices.previewEvery, every, isMini ? "halfway and at the end" : "five sheets a run", heuristic()),
     previewPrompts: choose(
       choices.previewPrompts,
       dataset.captions.slice(0, 3),

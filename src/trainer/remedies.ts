@@ -1,17 +1,19 @@
-/** What would make a run fit that does not: each change tried by a forecast, and the smallest card that would take the run as it is. */
+/** What would make a run fit that does not: each change tried by a forecast, and the cheapest card that would take the run as it is. */
 import type { MeasuredDevice } from "../engines/choose.ts";
+import { isQuantised } from "../graph/graph.ts";
 import { formatGigabytes } from "../planner/bytes.ts";
 import type { RunCosts } from "../planner/costs.ts";
 import { type Fit, fits } from "../planner/fit.ts";
 import { limits } from "../planner/limits.ts";
 import type { TrainSettings } from "../planner/plan.ts";
 import { boundFinding, type PlanFinding } from "../planner/rules/table.ts";
+import type { Forecaster } from "./fit-run.ts";
 import type { RunForecast } from "./forecast/forecast.ts";
 
+/** A change as it is typed. */
 interface Remedy {
-  /** As it is typed. */
   readonly option: string;
-  readonly settings: TrainSettings;
+  readonly change: Partial<TrainSettings>;
 }
 
 interface TriedRemedy {
@@ -21,6 +23,8 @@ interface TriedRemedy {
 
 /** At most so many are named. */
 const MOST_REMEDIES = 3;
+/** Ranks below this are not proposed. */
+const LEAST_RANK = 8;
 
 /** @param options.settings of the plan before it was fitted */
 export function findTooLarge(options: {
@@ -28,61 +32,115 @@ export function findTooLarge(options: {
   readonly fit: Fit<RunForecast>;
   readonly device: MeasuredDevice;
   readonly costs: RunCosts;
-  readonly forecast: (settings: TrainSettings) => RunForecast;
+  readonly forecast: Forecaster;
 }): PlanFinding {
   const { settings, fit, device, costs, forecast } = options;
   const { peakBytes } = fit.chosen.figures;
   const { peakAt } = fit.chosen.forecast.memory;
   const smallest = { ...settings, ...fit.chosen.change };
-  const tried = remediesFor(smallest).map(({ option, settings: own }): TriedRemedy => ({
+  const attempt = ({ option, change }: Remedy): TriedRemedy => ({
     option,
-    peakBytes: forecast(own).memory.peakBytes,
-  }));
+    peakBytes: forecast({ ...smallest, ...change }).memory.peakBytes,
+  });
+  const { freeBytes } = device;
   return boundFinding(
     "memory",
     `The run would take ${formatGigabytes(peakBytes)} at its peak (${peakAt}), and ${device.profile.name} has ` +
-      `${formatGigabytes(device.freeBytes)} free, of which a tenth of the need is to stay so.`,
-    [describeRemedies(tried, device.freeBytes, peakBytes), describeCards(costs)].join(" "),
+      `${formatGigabytes(freeBytes)} free, of which a tenth of the need is to stay so.`,
+    [describeRemedies(remediesFor(smallest), attempt, freeBytes, peakBytes), describeCards(costs)].join(" "),
   );
 }
 
-/** Single changes from the mildest to the harshest, then all of them. */
+/** Single changes from the mildest to the harshest. */
 function remediesFor(settings: TrainSettings): readonly Remedy[] {
-  const { batch, accumulation, recompute, resolutionPx, bucketStepPx, targets } = settings;
-  const smaller = Math.max(bucketStepPx, Math.floor((resolutionPx * 0.75) / bucketStepPx) * bucketStepPx);
-  const single: readonly (readonly [option: string, change: Partial<TrainSettings>] | undefined)[] = [
-    recompute ? undefined : ["--recompute", { recompute: true }],
-    batch === 1
-      ? undefined
-      : [`--batch 1 --accumulate ${batch * accumulation}`, { batch: 1, accumulation: batch * accumulation }],
-    settings.textEncoderLearningRate + settings.textEncoder2LearningRate > 0
-      ? ["--text-encoder-learning-rate 0", { textEncoderLearningRate: 0, textEncoder2LearningRate: 0 }]
-      : undefined,
-    targets === "attention" ? undefined : ["--targets attention", { targets: "attention" }],
-    smaller === resolutionPx ? undefined : [`--resolution ${smaller}`, { resolutionPx: smaller }],
+  const { batch, accumulation, recompute, resolutionPx, bucketStepPx, targets, rank, alpha, previewPrompts } = settings;
+  const shrunk = (share: number): number =>
+    Math.max(bucketStepPx, Math.floor((resolutionPx * share) / bucketStepPx) * bucketStepPx);
+  const [smaller, half] = [shrunk(0.75), shrunk(0.5)];
+  const halfRank = Math.max(LEAST_RANK, Math.ceil(rank / 2));
+  const canQuantise = settings.engine === "torch" && !isQuantised(settings.basePrecision);
+  const isTextTrained = settings.textEncoderLearningRate + settings.textEncoder2LearningRate > 0;
+  const remedies: readonly (Remedy | undefined | false)[] = [
+    previewPrompts.length > 0 && { option: "--no-previews", change: { previewPrompts: [] } },
+    !recompute && { option: "--recompute", change: { recompute: true } },
+    batch > 1 && {
+      option: `--batch 1 --accumulate ${batch * accumulation}`,
+      change: { batch: 1, accumulation: batch * accumulation },
+    },
+    isTextTrained && {
+      option: "--text-encoder-learning-rate 0",
+      change: { textEncoderLearningRate: 0, textEncoder2LearningRate: 0 },
+    },
+    halfRank < rank && { option: `--rank ${halfRank}`, change: { rank: halfRank, alpha: Math.min(alpha, halfRank) } },
+    targets !== "attention" && { option: "--targets attention", change: { targets: "attention" } },
+    canQuantise && { option: "--base-precision int8", change: { basePrecision: "int8" } },
+    canQuantise && { option: "--base-precision nf4", change: { basePrecision: "nf4" } },
+    smaller < resolutionPx && { option: `--resolution ${smaller}`, change: { resolutionPx: smaller } },
+    half < smaller && { option: `--resolution ${half}`, change: { resolutionPx: half } },
   ];
-  const possible = single.filter((entry) => entry !== undefined);
-  const all = possible.reduce<Remedy>(
-    (sum, [option, change]) => ({
-      option: sum.option === "" ? option : `${sum.option} ${option}`,
-      settings: { ...sum.settings, ...change },
-    }),
-    { option: "", settings },
-  );
-  const each = possible.map(([option, change]): Remedy => ({ option, settings: { ...settings, ...change } }));
-  return possible.length > 1 ? [...each, all] : each;
+  return remedies.filter((remedy): remedy is Remedy => remedy !== undefined && remedy !== false);
 }
 
-function describeRemedies(tried: readonly TriedRemedy[], freeBytes: number, peakBytes: number): string {
-  const fitting = tried.filter((remedy) => fits(remedy.peakBytes, freeBytes));
-  if (fitting.length > 0) {
-    const told = fitting.slice(0, MOST_REMEDIES).map((remedy) => `${remedy.option} (${formatGigabytes(remedy.peakBytes)})`);
-    return `${told.join(", or ")} would fit.`;
+/** The mildest that fit by themselves; else as many together, from the mildest on, as it takes. */
+function describeRemedies(
+  remedies: readonly Remedy[],
+  attempt: (remedy: Remedy) => TriedRemedy,
+  freeBytes: number,
+  peakBytes: number,
+): string {
+  const isFitting = (tried: TriedRemedy): boolean => fits(tried.peakBytes, freeBytes);
+  const fitting: TriedRemedy[] = [];
+  for (const remedy of remedies) {
+    if (fitting.length === MOST_REMEDIES) break;
+    const tried = attempt(remedy);
+    if (isFitting(tried)) fitting.push(tried);
   }
-  const least = tried.reduce<TriedRemedy | undefined>((a, b) => (a && a.peakBytes <= b.peakBytes ? a : b), undefined);
-  if (!least || least.peakBytes >= peakBytes) return "No setting makes it much smaller: free some memory.";
-  const needed = formatGigabytes(least.peakBytes * (1 + limits.memoryMargin.value));
-  return `Even ${least.option} needs ${needed} free, ${formatGigabytes(peakBytes - least.peakBytes)} less.`;
+  if (fitting.length > 0) return tellFitting(fitting);
+  if (remedies.length === 0) return "No setting makes it smaller: free some memory.";
+  const together = remedies.map((_, i) => combine(remedies.slice(0, i + 1)));
+  const all = together.slice(-1).map(attempt);
+  const [most] = all;
+  if (most && isFitting(most)) return tellFitting([fewest(together.slice(1), attempt, isFitting) ?? most]);
+  if (!most || most.peakBytes >= peakBytes) return "No setting makes it much smaller: free some memory.";
+  const needed = formatGigabytes(most.peakBytes * (1 + limits.memoryMargin.value));
+  return `Even ${most.option} needs ${needed} free, ${formatGigabytes(peakBytes - most.peakBytes)} less.`;
+}
+
+function tellFitting(fitting: readonly TriedRemedy[]): string {
+  const told = fitting.map(({ option, peakBytes }) => `${option} (${formatGigabytes(peakBytes)})`);
+  return `${told.join(", or ")} would fit.`;
+}
+
+/** Later changes of the same setting take the place of earlier ones. */
+function combine(remedies: readonly Remedy[]): Remedy {
+  const last = remedies.filter(({ change }, i) => {
+    const later = remedies.slice(i + 1).flatMap((other) => Object.keys(other.change));
+    return !Object.keys(change).every((name) => later.includes(name));
+  });
+  return {
+    option: last.map(({ option }) => option).join(" "),
+    change: Object.assign({}, ...last.map(({ change }) => change)) as Partial<TrainSettings>,
+  };
+}
+
+/** Each takes less than the one before it: the first that fits, by halving. */
+function fewest(
+  together: readonly Remedy[],
+  attempt: (remedy: Remedy) => TriedRemedy,
+  isFitting: (tried: TriedRemedy) => boolean,
+): TriedRemedy | undefined {
+  let found: TriedRemedy | undefined;
+  let [low, high] = [0, together.length - 1];
+  while (low <= high) {
+    const middle = Math.floor((low + high) / 2);
+    const remedy = together[middle];
+    const tried = remedy && attempt(remedy);
+    if (tried && isFitting(tried)) {
+      found = tried;
+      high = middle - 1;
+    } else low = middle + 1;
+  }
+  return found;
 }
 
 function describeCards({ cheapest, cards }: RunCosts): string {
