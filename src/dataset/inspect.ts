@@ -1,6 +1,4 @@
 /** Inspects a dataset folder: every picture is decoded once and measured, then copies are looked for and the checks judge. */
-import { availableParallelism } from "node:os";
-import { UserError } from "../errors.ts";
 import { assignBucket, makeBuckets } from "./buckets.ts";
 import { describeCaption } from "./caption-facts.ts";
 import {
@@ -15,9 +13,11 @@ import { findCopies, groupPairs } from "./compare.ts";
 import type { Face } from "../models/faces/boxes.ts";
 import { findAllFaces, type FindFaces } from "./faces.ts";
 import { findMarks } from "./marks.ts";
-import { measureFile, type MeasuredFile } from "./measure/picture.ts";
+import { compare } from "./folders.ts";
+import { type MeasurePool, openMeasurePool } from "./measure-pool.ts";
+import type { MeasuredFile } from "./measure/picture.ts";
 import { type MeasurementCache, openMeasurementCache, stampOf } from "./measurement-cache.ts";
-import { type DatasetItem, type Finding, surveyDataset } from "./read.ts";
+import { admitPicture, type DatasetItem, type Finding, listPictures, nothingUsable, type PictureFile } from "./read.ts";
 import { type DatasetReport, writeReport } from "./report.ts";
 import { describeTrigger, type DrawTrigger, type TriggerDrawing } from "./trigger-facts.ts";
 
@@ -27,8 +27,8 @@ export interface InspectOptions {
   readonly cacheFolder: string | undefined;
   /** For pictures without a caption of their own. */
   readonly defaultCaption?: string | undefined;
-  /** Pictures under way at once; by default as many as processors. */
-  readonly parallel?: number | undefined;
+  /** Threads that measure; by default by the number of processors. */
+  readonly threads?: number | undefined;
   /** Looks for faces, in sets for a character; undefined where the network is not here. */
   readonly findFaces?: FindFaces | undefined;
   /** Has the base draw what the trigger word means to it. */
@@ -64,19 +64,15 @@ export type InspectionEvent =
  */
 export async function* inspectDataset(folder: string, options: InspectOptions): AsyncGenerator<InspectionEvent, void> {
   const { target, signal, defaultCaption } = options;
-  const survey = await surveyDataset(folder, {
-    verifyPixels: false,
-    ...(defaultCaption === undefined ? {} : { defaultCaption }),
-  });
-  const measured = new Map<DatasetItem, MeasuredFile>();
-  const findings: Finding[] = [...survey.findings];
-  const total = survey.items.length;
+  const list = await listPictures(folder, defaultCaption === undefined ? {} : { defaultCaption });
+  const total = list.pictures.length;
+  if (total === 0) throw nothingUsable(list, list.findings);
+  const results: MeasureResult[] = [];
   let [done, remembered] = [0, 0];
-  for await (const result of measureAll(survey.items, options)) {
+  for await (const result of measureAll(list.pictures, options)) {
     done++;
     if (result.isRemembered) remembered++;
-    if (result.measured) measured.set(result.item, result.measured);
-    else findings.push(result.finding);
+    results.push(result);
     yield { type: "progress", phase: "measure", done, total, remembered };
   }
   if (signal?.aborted) {
@@ -84,13 +80,11 @@ export async function* inspectDataset(folder: string, options: InspectOptions): 
     return;
   }
   yield { type: "progress", phase: "compare", done: 0, total, remembered };
-  const pictures = survey.items.flatMap((item) => {
-    const file = measured.get(item);
-    return file ? [{ item, file }] : [];
-  });
-  if (pictures.length === 0) {
-    throw new UserError(`None of the ${total} pictures in ${folder} can be used.`, { fix: findings[0]?.fix ?? "" });
-  }
+  // Results come in any order.
+  results.sort((a, b) => compare(a.name, b.name));
+  const findings = [...list.findings, ...results.flatMap((result) => result.findings)];
+  const pictures = results.flatMap(({ picture }) => picture ?? []);
+  if (pictures.length === 0) throw nothingUsable(list, findings);
   const faces = target.type === "character" ? yield* lookForFaces(pictures, options) : undefined;
   const drawing = target.trigger === undefined ? undefined : yield* drawForTrigger(pictures, target.trigger, options);
   if (signal?.aborted) {
@@ -100,7 +94,10 @@ export async function* inspectDataset(folder: string, options: InspectOptions): 
   yield { type: "done", report: writeReport(folder, gatherFacts(pictures, target, { faces, drawing }), findings) };
 }
 
-type MeasuredPicture = { readonly item: DatasetItem; readonly file: MeasuredFile };
+interface MeasuredPicture {
+  readonly item: DatasetItem;
+  readonly file: Pick<MeasuredFile, "fileHash" | "measurement">;
+}
 
 async function* lookForFaces(
   pictures: readonly MeasuredPicture[],
@@ -139,53 +136,59 @@ async function* drawForTrigger(
   }
 }
 
-type MeasureResult = { readonly item: DatasetItem; readonly isRemembered: boolean } & (
-  { readonly measured: MeasuredFile } | { readonly measured: undefined; readonly finding: Finding }
-);
+interface MeasureResult {
+  readonly name: string;
+  /** Undefined for one that cannot be used. */
+  readonly picture: MeasuredPicture | undefined;
+  readonly findings: readonly Finding[];
+  readonly isRemembered: boolean;
+}
 
-/** In the order in which they are ready. Stops starting pictures when asked to. */
-async function* measureAll(items: readonly DatasetItem[], options: InspectOptions): AsyncGenerator<MeasureResult, void> {
+/** In the order in which they are ready. Stops starting pictures when asked to; what was measured is written down in any case. */
+async function* measureAll(pictures: readonly PictureFile[], options: InspectOptions): AsyncGenerator<MeasureResult, void> {
   const cache = openMeasurementCache(options.cacheFolder);
-  const queue = items.values();
-  // One more than processors, so that the codec has work while this thread measures.
-  const parallel = options.parallel ?? availableParallelism() + 1;
+  const pool = openMeasurePool(options.threads);
+  const queue = pictures.values();
   const running = new Map<number, Promise<{ slot: number; result: MeasureResult }>>();
   const start = (slot: number): void => {
     const next = options.signal?.aborted ? undefined : queue.next();
-    if (next?.value)
-      running.set(
-        slot,
-        measureOne(next.value, cache).then((result) => ({ slot, result })),
-      );
-    else running.delete(slot);
+    if (!next?.value) return void running.delete(slot);
+    const task = measureOne(next.value, cache, pool).then((result) => ({ slot, result }));
+    // The first failure ends the inspection; of others nobody is told.
+    task.catch(() => undefined);
+    running.set(slot, task);
   };
-  for (let slot = 0; slot < parallel; slot++) start(slot);
-  while (running.size > 0) {
-    const { slot, result } = await Promise.race(running.values());
-    start(slot);
-    yield result;
+  try {
+    for (let slot = 0; slot < pool.width; slot++) start(slot);
+    while (running.size > 0) {
+      const { slot, result } = await Promise.race(running.values());
+      start(slot);
+      yield result;
+    }
+  } finally {
+    await pool.close();
+    await cache.close();
   }
 }
 
-async function measureOne(item: DatasetItem, cache: MeasurementCache): Promise<MeasureResult> {
-  const { path } = item;
-  const known = await cache.find(path);
-  if (known) return { item, isRemembered: true, measured: known };
-  try {
+async function measureOne(picture: PictureFile, cache: MeasurementCache, pool: MeasurePool): Promise<MeasureResult> {
+  const { path, name } = picture;
+  let [file, isRemembered]: [MeasuredFile | undefined, boolean] = [undefined, false];
+  const readHeader = async () => {
     const stamp = await stampOf(path);
-    const measured = await measureFile(path);
-    if (stamp) await cache.add(path, stamp, measured);
-    return { item, isRemembered: false, measured };
-  } catch (error) {
-    if (!(error instanceof UserError)) throw error;
-    const fix = error.fix ?? "Take it out of the folder.";
-    return {
-      item,
-      isRemembered: false,
-      measured: undefined,
-      finding: { severity: "error", file: path, message: error.message, fix },
-    };
-  }
+    file = stamp && (await cache.find(path, stamp));
+    if (file) isRemembered = true;
+    else {
+      const { isRecalled, ...measured } = await pool.measure(path, (hash) => cache.findContent(hash));
+      if (stamp) await cache.add(path, stamp, measured);
+      [file, isRemembered] = [measured, isRecalled];
+    }
+    return file.header;
+  };
+  const { item, findings } = await admitPicture(picture, readHeader, false);
+  // Not this picture's fault alone: all that follow would fail.
+  if (pool.failure) throw pool.failure;
+  return { name, picture: item && file && { item, file }, findings, isRemembered };
 }
 
 /** Everything that the checks look at, from measurements and captions. */

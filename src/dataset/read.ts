@@ -1,7 +1,7 @@
 /** Finds the pictures of a dataset with their captions, masks and repeats, measures them, and says what is wrong with them. */
 import { basename, extname, join } from "node:path";
 import { UserError } from "../errors.ts";
-import { PICTURE_EXTENSIONS, readPictureHeader, verifyPicture } from "../formats/images.ts";
+import { PICTURE_EXTENSIONS, type PictureHeader, readPictureHeader, verifyPicture } from "../formats/images.ts";
 import { readCaptionFile } from "./caption-files.ts";
 import { tidyCaption } from "./captions.ts";
 import { compare, extensionOf, findGroups, isPicture, MASK_ENDING, stemOf, UNREADABLE_EXTENSIONS } from "./folders.ts";
@@ -81,27 +81,45 @@ export async function readDataset(folder: string, options: ReadDatasetOptions = 
  * @throws UserError where no picture can be used
  */
 export async function surveyDataset(folder: string, options: ReadDatasetOptions = {}): Promise<Dataset> {
-  const findings: Finding[] = [];
-  const groups = await findGroups(folder, findings);
-  const pictures = await findPictures(folder, groups, options, findings);
-  const found = await mapConcurrently(pictures, 4, (picture) => measure(picture, options.verifyPixels ?? true));
-  findings.push(...found.flatMap((result) => result.findings));
+  const list = await listPictures(folder, options);
+  const verifyPixels = options.verifyPixels ?? true;
+  const readHeader = async (path: string): Promise<PictureHeader> => {
+    const header = await readPictureHeader(path);
+    if (verifyPixels) await verifyPicture(path);
+    return header;
+  };
+  const found = await mapConcurrently(list.pictures, 4, (picture) => admitPicture(picture, readHeader, verifyPixels));
+  const findings = [...list.findings, ...found.flatMap((result) => result.findings)];
   const items = found.flatMap(({ item }) => (item ? [item] : [])).sort((a, b) => compare(a.name, b.name));
-  if (items.length === 0) {
-    if (options.skipBroken !== true) refuseBroken(folder, findings);
-    throw noPictures(folder, groups, pictures.length);
-  }
+  if (items.length === 0) throw nothingUsable(list, findings, options);
   return { folder, items, findings };
 }
 
 /** A picture file before it is opened. */
-interface PictureFile {
+export interface PictureFile {
   readonly path: string;
   readonly name: string;
   readonly caption: string;
   readonly captionSource: CaptionSource;
   readonly repeats: number;
   readonly maskPath: string | undefined;
+}
+
+/** The pictures of a dataset before any is opened, in the order of folders and names. */
+export interface PictureList {
+  readonly folder: string;
+  readonly pictures: readonly PictureFile[];
+  readonly findings: readonly Finding[];
+  /** Of all files, to say what a folder without pictures holds. */
+  readonly files: readonly string[];
+}
+
+/** Finds pictures and reads their captions. @throws UserError for a folder that is missing or is a file */
+export async function listPictures(folder: string, options: ReadDatasetOptions = {}): Promise<PictureList> {
+  const findings: Finding[] = [];
+  const groups = await findGroups(folder, findings);
+  const pictures = await findPictures(folder, groups, options, findings);
+  return { folder, pictures, findings, files: groups.flatMap(({ files }) => files) };
 }
 
 async function findPictures(
@@ -114,7 +132,10 @@ async function findPictures(
   for (const group of groups) {
     const files = group.files.filter(isPicture);
     const stems = countBy(files.map(stemOf));
-    for (const file of files) {
+    const all = new Set(group.files);
+    const texts = findTexts(group.files);
+    const captions = await mapConcurrently(files, 8, (file) => findCaption(folder, group, file, texts, options));
+    for (const [index, file] of files.entries()) {
       const stem = stemOf(file);
       const isShared = (stems.get(stem) ?? 0) > 1;
       const inside = group.folder === "" ? file : `${group.folder}/${file}`;
@@ -125,14 +146,34 @@ async function findPictures(
       }
       // Two endings of one name keep them, so that each picture has a name of its own.
       const name = isShared ? inside : inside.slice(0, inside.length - extname(file).length);
-      const mask = group.files.find((other) => other === `${stem}${MASK_ENDING}`);
-      const maskPath = mask === undefined ? undefined : join(folder, group.folder, mask);
-      const caption = await findCaption(folder, group, file, options, findings);
-      pictures.push({ path, name, ...caption, repeats: group.repeats, maskPath });
+      const mask = `${stem}${MASK_ENDING}`;
+      const maskPath = all.has(mask) ? join(folder, group.folder, mask) : undefined;
+      const { caption = "", captionSource = "none", findings: odd = [] } = captions[index] ?? {};
+      findings.push(...odd);
+      pictures.push({ path, name, caption, captionSource, repeats: group.repeats, maskPath });
     }
     noteOrphans(join(folder, group.folder), group.files, stems, findings);
   }
   return pictures;
+}
+
+/** The text files of each stem, in the order of `CAPTION_ENDINGS`. */
+function findTexts(files: readonly string[]): ReadonlyMap<string, readonly string[]> {
+  const texts = new Map<string, string[]>();
+  for (const ending of CAPTION_ENDINGS) {
+    for (const file of files.filter((name) => extname(name).toLowerCase() === ending)) {
+      const own = texts.get(stemOf(file));
+      if (own) own.push(file);
+      else texts.set(stemOf(file), [file]);
+    }
+  }
+  return texts;
+}
+
+interface FoundCaption {
+  readonly caption: string;
+  readonly captionSource: CaptionSource;
+  readonly findings: readonly Finding[];
 }
 
 /** The text file beside a picture, else its row in a table, else what its folder is called, else the default. */
@@ -140,29 +181,41 @@ async function findCaption(
   folder: string,
   group: Group,
   file: string,
+  texts: ReadonlyMap<string, readonly string[]>,
   options: ReadDatasetOptions,
-  findings: Finding[],
-): Promise<{ caption: string; captionSource: CaptionSource }> {
-  for (const ending of CAPTION_ENDINGS) {
-    const textFile = group.files.find((other) => stemOf(other) === stemOf(file) && extname(other).toLowerCase() === ending);
-    if (textFile === undefined) continue;
-    const caption = await readCaptionFile(join(folder, group.folder, textFile), findings);
-    if (caption) return { caption, captionSource: "text file" };
+): Promise<FoundCaption> {
+  const findings: Finding[] = [];
+  for (const text of texts.get(stemOf(file)) ?? []) {
+    const caption = await readCaptionFile(join(folder, group.folder, text), findings);
+    if (caption) return { caption, captionSource: "text file", findings };
   }
   const inside = (group.folder === "" ? file : `${group.folder}/${file}`).normalize("NFC");
   const row = group.tableCaptions.get(inside);
-  if (row) return { caption: row, captionSource: "table" };
-  if (group.folderCaption) return { caption: group.folderCaption, captionSource: "folder name" };
+  if (row) return { caption: row, captionSource: "table", findings };
+  if (group.folderCaption) return { caption: group.folderCaption, captionSource: "folder name", findings };
   const fallback = tidyCaption(options.defaultCaption ?? "");
-  return fallback === "" ? { caption: "", captionSource: "none" } : { caption: fallback, captionSource: "default" };
+  return fallback === ""
+    ? { caption: "", captionSource: "none", findings }
+    : { caption: fallback, captionSource: "default", findings };
 }
 
-interface Measured {
+/** A picture that can be used, or why not. */
+export interface Admission {
   readonly item: DatasetItem | undefined;
   readonly findings: readonly Finding[];
 }
 
-async function measure(picture: PictureFile, verifyPixels: boolean): Promise<Measured> {
+/**
+ * Opens a picture and its mask. What is wrong with them is told, not thrown.
+ *
+ * @param readHeader says what the picture's file holds, or throws a UserError
+ * @param verifyPixels decode the mask, too
+ */
+export async function admitPicture(
+  picture: PictureFile,
+  readHeader: (path: string) => Promise<PictureHeader>,
+  verifyPixels: boolean,
+): Promise<Admission> {
   const { path, maskPath, ...rest } = picture;
   const findings: Finding[] = [];
   try {
@@ -171,8 +224,7 @@ async function measure(picture: PictureFile, verifyPixels: boolean): Promise<Mea
       const fix = "Convert it to png.";
       throw new UserError(`${path} is a ${extension} file, which cannot be decoded here.`, { fix });
     }
-    const { widthPx, heightPx, hasAlpha, frames } = await readPictureHeader(path);
-    if (verifyPixels) await verifyPicture(path);
+    const { widthPx, heightPx, hasAlpha, frames } = await readHeader(path);
     if (maskPath !== undefined) await checkMask(path, maskPath, widthPx / heightPx, verifyPixels);
     if (frames > 1) {
       const message = `${path} has ${frames} frames; the first is used.`;
@@ -199,23 +251,35 @@ async function checkMask(path: string, maskPath: string, aspect: number, verifyP
 }
 
 function refuseBroken(folder: string, findings: readonly Finding[]): void {
+  const refusal = refusalOf(folder, findings);
+  if (refusal) throw refusal;
+}
+
+/** What to throw for files that cannot be used; undefined where all can. */
+function refusalOf(folder: string, findings: readonly Finding[]): UserError | undefined {
   const broken = findings.filter(({ severity }) => severity === "error");
   const [first] = broken;
-  if (!first) return;
-  if (broken.length === 1) throw new UserError(first.message, { fix: first.fix });
+  if (!first) return undefined;
+  if (broken.length === 1) return new UserError(first.message, { fix: first.fix });
   const shown = broken.slice(0, 10).map(({ message }) => `\n  ${message}`);
   const more = broken.length > shown.length ? `\n  and ${broken.length - shown.length} more` : "";
-  throw new UserError(`${broken.length} files in ${folder} cannot be used:${shown.join("")}${more}`, {
+  return new UserError(`${broken.length} files in ${folder} cannot be used:${shown.join("")}${more}`, {
     fix: "Mend them, or take them out of the folder.",
   });
 }
 
-function noPictures(folder: string, groups: readonly Group[], brokenCount: number): UserError {
+/** Why there is nothing to work with: broken files, no pictures, or no files at all. */
+export function nothingUsable(
+  { folder, pictures, files }: PictureList,
+  findings: readonly Finding[],
+  options: Pick<ReadDatasetOptions, "skipBroken"> = {},
+): UserError {
+  const refusal = options.skipBroken === true ? undefined : refusalOf(folder, findings);
+  if (refusal) return refusal;
   const fix = `Give a folder with pictures (${PICTURE_EXTENSIONS.join(", ")}).`;
-  if (brokenCount > 0) return new UserError(`None of the ${brokenCount} pictures in ${folder} can be used.`, { fix });
-  const others = groups.flatMap(({ files }) => files);
-  if (others.length === 0) return new UserError(`The folder ${folder} is empty.`, { fix });
-  return new UserError(`No pictures in ${folder}: it holds ${others.length} other files (first: ${others[0]}).`, { fix });
+  if (pictures.length > 0) return new UserError(`None of the ${pictures.length} pictures in ${folder} can be used.`, { fix });
+  if (files.length === 0) return new UserError(`The folder ${folder} is empty.`, { fix });
+  return new UserError(`No pictures in ${folder}: it holds ${files.length} other files (first: ${files[0]}).`, { fix });
 }
 
 function noteMissingCaptions(folder: string, items: readonly DatasetItem[], findings: Finding[]): void {

@@ -62,10 +62,11 @@ export const MAX_PIXELS = 500_000_000;
 /**
  * Reads size, format and transparency, not the pixels.
  *
+ * @param bytes the file's, where the caller has read them already; `path` then only names them
  * @throws UserError when it is no picture that can be decoded, is under 16 px on a side or above 500 megapixels
  */
-export async function readPictureHeader(path: string): Promise<PictureHeader> {
-  const metadata = await openPicture(path)
+export async function readPictureHeader(path: string, bytes?: Uint8Array): Promise<PictureHeader> {
+  const metadata = await openPicture(path, bytes)
     .metadata()
     .catch((error: unknown) => {
       throw unreadablePicture(path, error);
@@ -77,6 +78,11 @@ export async function readPictureHeader(path: string): Promise<PictureHeader> {
       fix: EXPORT_PNG,
     });
   }
+  checkSize(path, widthPx, heightPx);
+  return { widthPx, heightPx, format: metadata.format, hasAlpha: metadata.hasAlpha, frames: metadata.pages ?? 1 };
+}
+
+function checkSize(path: string, widthPx: number, heightPx: number): void {
   if (Math.min(widthPx, heightPx) < MIN_SIDE_PX) {
     throw new UserError(`${path} is ${widthPx} x ${heightPx} px; a picture needs at least ${MIN_SIDE_PX} px on each side.`, {
       fix: "Take it out of the folder, or use a larger version.",
@@ -88,7 +94,6 @@ export async function readPictureHeader(path: string): Promise<PictureHeader> {
       fix: "Make it smaller, or cut it into several pictures.",
     });
   }
-  return { widthPx, heightPx, format: metadata.format, hasAlpha: metadata.hasAlpha, frames: metadata.pages ?? 1 };
 }
 
 /** Decodes every pixel and keeps none, to find files that break off in the middle. @throws UserError naming the file */
@@ -110,12 +115,39 @@ export async function decodePicture(path: string, options: { readonly background
 /**
  * Decodes a whole picture with its alpha channel as it is: upright, sRGB, the first frame.
  *
- * @param bytes the file's, where the caller has read them already; `path` then only names them
  * @throws UserError naming the file when it cannot be read completely
  */
-export async function decodePixels(path: string, bytes?: Uint8Array): Promise<Pixels> {
-  return toPixels(path, openPicture(path, bytes).autoOrient());
+export async function decodePixels(path: string): Promise<Pixels> {
+  return toPixels(path, openPicture(path).autoOrient());
 }
+
+/**
+ * As `decodePixels`, with what the header says, of a file that was read already.
+ *
+ * @param path names the file in errors
+ * @throws UserError as `readPictureHeader` and `decodePixels` do
+ */
+export async function decodeWithHeader(
+  path: string,
+  bytes: Uint8Array,
+): Promise<{ readonly header: PictureHeader; readonly pixels: Pixels }> {
+  // Of these all that a header says can be seen from the pixels, and asking the codec for it costs as much as a tenth of decoding.
+  const format = hasStart(bytes, JPEG_START) ? "jpeg" : hasStart(bytes, PNG_START) ? "png" : undefined;
+  if (format === undefined) {
+    return {
+      header: await readPictureHeader(path, bytes),
+      pixels: await toPixels(path, openPicture(path, bytes).autoOrient()),
+    };
+  }
+  const pixels = await toPixels(path, openPicture(path, bytes).autoOrient());
+  const { widthPx, heightPx, channels } = pixels;
+  checkSize(path, widthPx, heightPx);
+  return { header: { widthPx, heightPx, format, hasAlpha: channels === 4, frames: 1 }, pixels };
+}
+
+const JPEG_START: readonly number[] = [0xff, 0xd8, 0xff];
+const PNG_START: readonly number[] = [0x89, 0x50, 0x4e, 0x47];
+const hasStart = (bytes: Uint8Array, start: readonly number[]): boolean => start.every((byte, i) => bytes[i] === byte);
 
 /**
  * Decodes a picture, resizes it (Lanczos, a = 3), cuts the placement's window out and mirrors it where asked.

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
@@ -106,6 +106,27 @@ describe("inspectDataset", () => {
     const { remembered } = await inspect({ cacheFolder });
     expect(remembered).toBeGreaterThan(0);
     expect(remembered).toBeLessThan(11);
+  });
+
+  test("what is known by its content is not measured again under another name", async () => {
+    const cacheFolder = join(root, "renamed");
+    const moved = join(root, "moved");
+    await mkdir(moved);
+    await writeFile(join(moved, "before.png"), await scene(21).png().toBuffer());
+    const counts: number[] = [];
+    for (const name of ["before.png", "after.png"]) {
+      if (name === "after.png") await rename(join(moved, "before.png"), join(moved, name));
+      for await (const event of inspectDataset(moved, { cacheFolder }))
+        if (event.type === "progress" && event.phase === "measure") counts.push(event.remembered);
+    }
+    expect(counts).toEqual([0, 1]);
+  });
+
+  test("when a measuring thread comes to an end, that is said in one sentence", async () => {
+    process.once("worker", (worker) => void worker.terminate());
+    const inspection = inspect({ cacheFolder: undefined });
+    await expect(inspection).rejects.toThrow(/^A thread that measures pictures came to an end \(exit code \d\) while it had /);
+    await expect(inspection).rejects.toMatchObject({ fix: expect.stringContaining("what was measured is kept") as string });
   });
 
   test("a report survives JSON, and its page asks for nothing from elsewhere", async () => {

@@ -1,7 +1,6 @@
 /** Everything that is measured of one picture, from one decoding. Judging is left to the checks. */
 import { createHash } from "node:crypto";
-import { readFile } from "node:fs/promises";
-import { decodePixels, type Pixels } from "../../formats/images.ts";
+import { decodeWithHeader, type PictureHeader, type Pixels } from "../../formats/images.ts";
 import { type Borders, measureBorders } from "./borders.ts";
 import { type Blocks, measureBlocks, measureEnlargement, readJpegQuality } from "./compression.ts";
 import { measureCorners } from "./corners.ts";
@@ -42,14 +41,19 @@ export interface Background {
 export interface MeasuredFile {
   /** SHA-256 of the bytes, in hexadecimal. */
   readonly fileHash: string;
+  readonly header: PictureHeader;
   readonly measurement: PictureMeasurement;
 }
 
-/** Reads and measures one file. @throws UserError naming the file when it cannot be read completely */
-export async function measureFile(path: string): Promise<MeasuredFile> {
-  const bytes = await readFile(path);
-  const fileHash = createHash("sha256").update(bytes).digest("hex");
-  return { fileHash, measurement: measurePixels(await decodePixels(path, bytes), readJpegQuality(bytes)) };
+/** SHA-256 of a file's bytes, in hexadecimal. */
+export function hashBytes(bytes: Uint8Array): string {
+  return createHash("sha256").update(bytes).digest("hex");
+}
+
+/** Decodes and measures a file that was read. @throws UserError naming the file when it cannot be decoded completely */
+export async function measureBytes(path: string, bytes: Uint8Array): Promise<Omit<MeasuredFile, "fileHash">> {
+  const { header, pixels } = await decodeWithHeader(path, bytes);
+  return { header, measurement: measurePixels(pixels, readJpegQuality(bytes)) };
 }
 
 /** @param jpegQuality of the file that the pixels came from */
