@@ -1,48 +1,57 @@
-/** The process in which memory.ts measures: runs a few steps of a workload and prints what its memory came to, as a line of JSON. */
-import type { Engine } from "../src/engines/engine.ts";
-import { createOrtEngine } from "../src/engines/ort/engine.ts";
-import { add } from "../src/graph/build.ts";
-import { Graph } from "../src/graph/graph.ts";
-import { type MemoryMeasurement, predictMemory } from "./memory.ts";
-import { findWorkload } from "./workloads.ts";
-import { load, prepare } from "./workload.ts";
+/** The process in which memory.ts measures: runs a few steps of a model and prints what its memory came to, as a line of JSON. */
+import { readFile } from "node:fs/promises";
+import type { TensorData } from "../src/engines/engine.ts";
+import { peakResidentBytes } from "../src/engines/resident-memory.ts";
+import { ThreadClient } from "../src/engines/ort/thread-client.ts";
+import { sizeOf } from "../src/graph/graph.ts";
+import type { MemoryMeasurement, MemoryTask, StoredModel } from "./memory.ts";
 
 /** The second run may allocate what the first did not; buffers change places from run to run. */
-const steps = 4;
+const steps = 6;
 
-async function main(name: string, threads: number, numbersFile: string): Promise<MemoryMeasurement> {
-  const workload = findWorkload(name);
-  const engine = await createOrtEngine({ threads });
-  const graph = await prepare(workload, engine);
-  const prediction = predictMemory(graph);
-  await runTrivialGraph(engine);
-  // Garbage of making the graph, and later of compiling it, is JavaScript's, which would collect it when memory is short.
+async function main(taskFile: string): Promise<MemoryMeasurement> {
+  const { threads, trivial, step, buffers, numbersFile } = JSON.parse(await readFile(taskFile, "utf8")) as MemoryTask;
+  const thread = new ThreadClient({ threads });
+  // What ONNX Runtime allocates once for a process belongs to no step.
+  await compile(thread, 0, trivial);
+  await run(thread, 0, trivial);
+  await thread.call("release", { id: 0 });
   globalThis.gc?.();
   const before = process.memoryUsage.rss();
-  const peakBefore = readPeak();
-  const { step } = await load(engine, workload, graph, numbersFile);
+  const peakBefore = peakResidentBytes();
+  for (const spec of buffers) {
+    const byteLength = 4 * sizeOf(spec.shape);
+    const source = { kind: "file", path: numbersFile, offset: 0, byteLength, storedDtype: "F32" } as const;
+    await thread.call("allocate", { spec, source });
+  }
+  await compile(thread, 1, step);
   globalThis.gc?.();
   const compiled = process.memoryUsage.rss();
-  for (let i = 0; i < steps; i++) await step();
-  const peak = readPeak();
-  if (peak === peakBefore) throw new Error(`memory-child: ${name} takes less than starting up did; nothing was measured`);
-  await engine.dispose();
-  return { prediction, before, compiled, peak };
+  for (let i = 0; i < steps; i++) await run(thread, 1, step);
+  const peak = peakResidentBytes();
+  if (peak === peakBefore) throw new Error("memory-child: the step takes less than starting up did; nothing was measured");
+  await thread.close();
+  return { before, compiled, peak };
 }
 
-/** What ONNX Runtime allocates once for a process belongs to no step. */
-async function runTrivialGraph(engine: Engine): Promise<void> {
-  const graph = new Graph();
-  graph.fetches.set("y", add(graph.feed("x", [1]), 1));
-  const executable = await engine.compile(graph, { name: "trivial" });
-  await executable.run({ x: Float32Array.of(1) });
-  await executable.dispose();
+async function compile(thread: ThreadClient, id: number, { file, model }: StoredModel): Promise<void> {
+  const bytes = Uint8Array.from(await readFile(file));
+  await thread.call("compile", { id, name: file, keepsMemory: true, model: { ...model, bytes } }, [bytes.buffer]);
 }
 
-/** The most that was ever resident, in bytes. */
-function readPeak(): number {
-  return process.resourceUsage().maxRSS * 1024;
+/** On numbers that do not matter: they do not change what a step takes. */
+async function run(thread: ThreadClient, id: number, { model, feeds }: StoredModel): Promise<void> {
+  const read = feeds.filter(([name]) => model.feeds.includes(name));
+  const arrays = read.map(([name, { shape, dtype }]): [string, TensorData] => [
+    name,
+    dtype === "int32" ? new Int32Array(sizeOf(shape)) : new Float32Array(sizeOf(shape)).fill(0.01),
+  ]);
+  await thread.call(
+    "run",
+    { id, feeds: Object.fromEntries(arrays) },
+    arrays.map(([, { buffer }]) => buffer as ArrayBuffer),
+  );
 }
 
-const [name = "", threads = "1", numbersFile = ""] = process.argv.slice(2);
-console.log(JSON.stringify(await main(name, Number(threads), numbersFile)));
+const [taskFile = ""] = process.argv.slice(2);
+console.log(JSON.stringify(await main(taskFile)));

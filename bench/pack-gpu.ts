@@ -6,7 +6,6 @@ import { serialize } from "../src/engines/torch/serialize.ts";
 import { UserError } from "../src/errors.ts";
 import { countCost } from "../src/graph/cost.ts";
 import { byteSizeOf, type FloatDType, type QuantisedDType } from "../src/graph/graph.ts";
-import { countMemory } from "../src/graph/memory.ts";
 import { prepareGraph } from "../src/trainer/weights.ts";
 import { type Claim, row } from "./claim.ts";
 import { buildSdxlStep, reducedUnet, sdxlUnet } from "./sdxl-graph.ts";
@@ -47,7 +46,7 @@ export async function writePack({ folder, isReduced, precision = "bfloat16" }: P
     const storedIn = (buffer: string) => (buffer.startsWith("unet.") ? undefined : "float32");
     const graph = prepareGraph(built, facts, { recompute, basePrecision, storedIn });
     const { program, constants } = serialize(graph, `sdxl ${name}`);
-    const memory = countMemory(graph, facts.overhead.memory);
+    const memory = facts.overhead.countMemory(graph);
     const { flops, matmulFlops } = countCost(graph);
     const buffers = [...memory.buffers.values()].reduce((sum, bytes) => sum + bytes, 0);
     const predicted = { buffers, feeds: memory.feeds, activations: memory.activations };

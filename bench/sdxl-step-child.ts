@@ -16,6 +16,7 @@ import {
   writePng,
 } from "../src/index.ts";
 import { createOrtEngine } from "../src/engines/ort/engine.ts";
+import { peakResidentBytes } from "../src/engines/resident-memory.ts";
 import { type ExecutableTimes, rank, sidePx, type SdxlStepMeasurement } from "./sdxl-step.ts";
 
 const pictures = 3;
@@ -79,7 +80,7 @@ async function carryOut(plan: TrainPlan, createEngine: () => Promise<Engine>, st
   const [losses, stepMs]: [number[], number[]] = [[], []];
   let counts = { layers: 0, trainedParameters: 0 };
   const remember = (after: string): void => {
-    memory.push({ after, residentBytes: process.memoryUsage.rss(), peakBytes: process.resourceUsage().maxRSS * 1024 });
+    memory.push({ after, residentBytes: process.memoryUsage.rss(), peakBytes: peakResidentBytes() });
   };
   for await (const event of train(plan, { createEngine, signal: controller.signal })) {
     process.stderr.write(`${new Date().toISOString()} ${JSON.stringify(event)}\n`);

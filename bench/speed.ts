@@ -9,7 +9,7 @@ import { UserError } from "../src/errors.ts";
 import { countCost } from "../src/graph/cost.ts";
 import type { Graph } from "../src/graph/graph.ts";
 import { type BenchOptions, type Claim, formatMegabytes, formatTimes, median, row } from "./claim.ts";
-import { describeMemory, measureMemory } from "./memory.ts";
+import { describeMemory, measureMemory, predictMemory } from "./memory.ts";
 import { load, prepare, type Workload, writeRandomNumbers } from "./workload.ts";
 
 /** What the scripts of bench/torch print. */
@@ -53,7 +53,7 @@ async function measure(workload: Workload, options: BenchOptions, folder: string
     const graph = await prepare(workload, engine);
     const numbersFile = await writeRandomNumbers(folder, graph);
     // Before the clock is on, which the other process must not disturb.
-    const memory = await measureMemory(workload.name, options.threads, numbersFile);
+    const memory = await measureMemory(graph, options.threads, numbersFile);
     const { step } = await load(engine, workload, graph, numbersFile);
     const rounds: Round[] = [];
     for (let i = 0; i < options.rounds; i++) rounds.push(await takeTurns(engine, step, options, torchArguments));
@@ -61,7 +61,7 @@ async function measure(workload: Workload, options: BenchOptions, folder: string
       workload.title,
       ...options.machine,
       ...describeSpeed(graph, rounds),
-      ...describeMemory(memory),
+      ...describeMemory(predictMemory(graph, options.threads), memory),
       ...describeTorch(rounds, memory.peak),
     ];
   } finally {

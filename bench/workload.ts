@@ -41,6 +41,16 @@ function sourceOf({ name, shape }: BufferSpec, file: string): TensorSource {
   return { kind: "file", path: file, offset: 0, byteLength: 4 * sizeOf(shape), storedDtype: "F32" };
 }
 
+/** Every buffer that a graph reads or writes. */
+export function bufferSpecs(graph: Graph): readonly BufferSpec[] {
+  const buffers = new Map<string, BufferSpec>();
+  for (const { attrs } of graph.inputs) {
+    if (attrs.kind === "buffer") buffers.set(attrs.name, { name: attrs.name, shape: attrs.shape, dtype: attrs.dtype });
+  }
+  for (const [name, { shape, dtype }] of graph.updates) buffers.set(name, { name, shape, dtype });
+  return [...buffers.values()];
+}
+
 /** A workload that is ready to run. */
 export interface LoadedWorkload {
   /** Runs one step, and gives its loss and how long it took. */
@@ -48,10 +58,7 @@ export interface LoadedWorkload {
 }
 
 export async function load(engine: Engine, workload: Workload, graph: Graph, file: string): Promise<LoadedWorkload> {
-  const buffers = new Map<string, BufferSpec>();
-  for (const { attrs } of graph.inputs) if (attrs.kind === "buffer") buffers.set(attrs.name, attrs);
-  for (const [name, { shape, dtype }] of graph.updates) buffers.set(name, { name, shape, dtype });
-  for (const { name, shape, dtype } of buffers.values()) {
+  for (const { name, shape, dtype } of bufferSpecs(graph)) {
     await engine.allocate({ name, shape, dtype }, sourceOf({ name, shape, dtype }, file));
   }
   const executable = await engine.compile(graph, { name: workload.name, keepsMemory: true });

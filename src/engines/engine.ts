@@ -4,7 +4,7 @@
  */
 import type { Composite } from "../graph/decompose.ts";
 import type { DType, FloatDType, Graph, Shape } from "../graph/graph.ts";
-import type { MemoryOptions } from "../graph/memory.ts";
+import type { GraphMemory } from "../graph/memory.ts";
 
 export type TensorData = Float32Array | Int32Array;
 
@@ -83,16 +83,12 @@ export interface CompileOptions {
   readonly isShared?: boolean;
 }
 
-/** What an engine takes besides the tensors of the graphs that it runs, and how it holds those. */
+/** What an engine takes in memory. */
 export interface EngineOverhead {
-  /** How it holds a graph's tensors, for `countMemory`. */
-  readonly memory: MemoryOptions;
+  /** For a graph that is run as it is, in its order: call `optimise` first. */
+  countMemory(graph: Graph): GraphMemory;
   /** Bytes taken before anything is allocated: the runtime and its libraries, where the memory is that of `DeviceProfile.memoryBytes`. */
   readonly startBytes: number;
-  /** Bytes that a compiled graph takes beside its tensors. */
-  compiledBytes(graph: Graph): number;
-  /** Whether a graph that is compiled with `keepsMemory` holds its activations between runs. */
-  readonly keepsActivations: boolean;
 }
 
 /** What can be told of an engine without starting it: all that a forecast has to know. */

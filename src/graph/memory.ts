@@ -4,75 +4,65 @@ import { byteSizeOf, type Graph, shapesEqual, sumBytes, type Value } from "./gra
 import { rewrite } from "./rewrite.ts";
 import { type LivenessOptions, measureLiveness } from "./schedule.ts";
 
-export interface MemoryOptions extends Omit<LivenessOptions, "elsewhere"> {
-  /**
-   * Whether what a run writes, and what AdamW reads after it, has arrays of its own that stay from run to run: a buffer then has a second
-   * array, unless AdamW writes it.
-   */
-  readonly keepsOutputs?: boolean;
-}
-
 /** Bytes, by what they are for. */
 export interface GraphMemory {
   /** Every buffer that the graph reads or writes, by its name; with its second array where it has one. */
   readonly buffers: ReadonlyMap<string, number>;
   readonly feeds: number;
-  /** The gradients that AdamW reads, where they have arrays of their own; else they are activations, and this is 0. */
-  readonly gradients: number;
+  /** Copies that the engine makes of what a run gives, gradients for the optimizer among them; they go with the run. */
+  readonly results: number;
   /** The most that is alive at once of all else that a run computes. */
   readonly activations: number;
+  /** What is held for activations between runs by a graph that was compiled to keep its memory; 0 where nothing is. */
+  readonly held: number;
+  /** What the compiled graph takes beside its tensors. */
+  readonly compiled: number;
 }
 
 /**
- * Counts what a graph takes when an engine runs it as it is, in its order: call `optimise` first.
+ * Counts what a graph takes in an engine that makes and frees tensors one by one, in the graph's order, and has AdamW work in place. Call
+ * `optimise` first. An engine that does otherwise counts for itself: `EngineOverhead.countMemory`.
  *
  * @example const { activations } = countMemory(optimise(step, { keep: engine.composites }));
  */
-export function countMemory(graph: Graph, { keepsOutputs = false, ...liveness }: MemoryOptions = {}): GraphMemory {
-  const { computed, gradients, written } = withoutOptimizer(graph);
-  const elsewhere = new Set(keepsOutputs ? [...gradients, ...written] : []);
+export function countMemory(graph: Graph, liveness: LivenessOptions = {}): GraphMemory {
+  const computed = withoutOptimizer(graph);
   return {
-    buffers: countBuffers(graph, keepsOutputs),
-    feeds: sumBytes(graph.inputs.flatMap(({ attrs, outputs: [value] }) => (attrs.kind === "feed" ? [value] : []))),
-    gradients: keepsOutputs ? sumBytes(new Set(gradients)) : 0,
-    activations: measureLiveness(computed, computed.nodes, { ...liveness, elsewhere }).peakBytes,
+    buffers: countBuffers(graph),
+    feeds: countFeeds(graph),
+    results: 0,
+    activations: measureLiveness(computed, computed.nodes, liveness).peakBytes,
+    held: 0,
+    compiled: 0,
   };
 }
 
-function countBuffers(graph: Graph, keepsOutputs: boolean): ReadonlyMap<string, number> {
+/** Bytes of every buffer that a graph reads or writes, each once. */
+export function countBuffers(graph: Graph): ReadonlyMap<string, number> {
   const bytes = new Map<string, number>();
   for (const { attrs, outputs } of graph.inputs) if (attrs.kind === "buffer") bytes.set(attrs.name, byteSizeOf(outputs[0]));
-  for (const [name, value] of graph.updates) {
-    const second = keepsOutputs && value.node.op !== "AdamW" && bytes.has(name) ? byteSizeOf(value) : 0;
-    bytes.set(name, (bytes.get(name) ?? byteSizeOf(value)) + second);
-  }
+  for (const [name, value] of graph.updates) if (!bytes.has(name)) bytes.set(name, byteSizeOf(value));
   return bytes;
 }
 
-/** The graph up to the optimizer, with the gradients as fetches, and the values that it writes to buffers. */
-function withoutOptimizer(graph: Graph): {
-  readonly computed: Graph;
-  readonly gradients: readonly Value[];
-  readonly written: readonly Value[];
-} {
-  const gradients: Value[] = [];
-  const { graph: copy } = rewrite(graph, (node, inputs) => {
+/** Bytes of what is fed at each run. */
+export function countFeeds(graph: Graph): number {
+  return sumBytes(graph.inputs.flatMap(({ attrs, outputs: [value] }) => (attrs.kind === "feed" ? [value] : [])));
+}
+
+/** The graph up to the optimizer, which writes over what it reads: gradients are fetches, and nothing else of it is computed. */
+function withoutOptimizer(graph: Graph): Graph {
+  let count = 0;
+  const { graph: copy, valueOf } = rewrite(graph, (node, inputs) => {
     if (node.op !== "AdamW") return undefined;
-    const [weight, m, v, gradient] = inputs;
-    if (!weight || !m || !v || !gradient) throw new Error("countMemory: AdamW needs four tensors");
-    gradients.push(unscaled(gradient));
+    const [weight, m, v] = inputs;
+    if (!weight || !m || !v) throw new Error("countMemory: AdamW needs four tensors");
     return [weight, m, v];
   });
-  gradients.forEach((gradient, i) => copy.fetches.set(`gradient ${i}`, gradient));
-  const written = [...copy.updates.entries()].filter(([, { node }]) => node.op !== "Input");
-  copy.updates.clear();
-  written.forEach(([name, value]) => copy.updates.set(name, value));
-  const computed = removeDeadCode(copy);
-  return {
-    computed,
-    gradients: gradients.map((_, i) => fetched(computed, `gradient ${i}`)),
-    written: [...computed.updates.values()],
-  };
+  for (const node of graph.nodes)
+    if (node.op === "AdamW") copy.fetches.set(`gradient ${count++}`, valueOf(unscaled(node.inputs[3])));
+  for (const [name, { node }] of [...copy.updates]) if (node.op === "Input") copy.updates.delete(name);
+  return removeDeadCode(copy);
 }
 
 /** Clipping is the optimizer's: it reads the gradient and a number. */
@@ -81,10 +71,4 @@ function unscaled(gradient: Value): Value {
   const [a, b] = gradient.node.inputs;
   if (b.shape.length === 0 && shapesEqual(a.shape, gradient.shape)) return a;
   return a.shape.length === 0 && shapesEqual(b.shape, gradient.shape) ? b : gradient;
-}
-
-function fetched(graph: Graph, name: string): Value {
-  const value = graph.fetches.get(name);
-  if (!value) throw new Error(`internal: countMemory: ${name} is gone`);
-  return value;
 }

@@ -10,8 +10,6 @@ export interface LivenessOptions {
   readonly inPlace?: ReadonlySet<OpName>;
   /** Bytes that a node takes while it runs, beside its inputs and outputs. Default: none. */
   readonly scratch?: (node: Node) => number;
-  /** Values that are written to memory which is there anyway; a view among them is copied there. Default: none. */
-  readonly elsewhere?: ReadonlySet<Value>;
 }
 
 export interface Liveness {
@@ -57,13 +55,11 @@ class StorageTable {
   readonly #aliasing: ReadonlySet<OpName>;
   readonly #inPlace: ReadonlySet<OpName>;
   readonly #scratch: (node: Node) => number;
-  readonly #elsewhere: ReadonlySet<Value>;
 
   constructor(graph: Graph, order: readonly Node[], options: LivenessOptions) {
     this.#aliasing = options.aliasing ?? defaultAliasing;
     this.#inPlace = options.inPlace ?? new Set();
     this.#scratch = options.scratch ?? (() => 0);
-    this.#elsewhere = options.elsewhere ?? new Set();
     for (const node of order) {
       for (const input of distinctInputs(node)) this.#reads.set(input, (this.#reads.get(input) ?? 0) + 1);
     }
@@ -87,7 +83,7 @@ class StorageTable {
   }
 
   isView(node: Node): boolean {
-    return this.#aliasing.has(node.op) && !this.#elsewhere.has(node.outputs[0]);
+    return this.#aliasing.has(node.op);
   }
 
   /** Whether running a node now costs no memory: a view, or one that frees as much as it takes. */
@@ -120,7 +116,7 @@ class StorageTable {
     const [first] = node.outputs;
     const reused = this.#inPlace.has(node.op) ? dying.find((storage) => storage.bytes === byteSizeOf(first)) : undefined;
     for (const output of node.outputs) {
-      const bytes = this.#bytesOf(output);
+      const bytes = byteSizeOf(output);
       this.#storages.set(output, { bytes, readers: this.#reads.get(output) ?? 0 });
       if (!(output === first && reused)) this.#liveBytes += bytes;
     }
@@ -128,12 +124,8 @@ class StorageTable {
     this.#consumeInputs(node);
     for (const storage of dying) if (storage !== reused) this.#liveBytes -= storage.bytes;
     // An output that nothing reads goes at once.
-    for (const output of node.outputs) if (!this.#reads.get(output)) this.#liveBytes -= this.#bytesOf(output);
+    for (const output of node.outputs) if (!this.#reads.get(output)) this.#liveBytes -= byteSizeOf(output);
     return during;
-  }
-
-  #bytesOf(value: Value): number {
-    return this.#elsewhere.has(value) ? 0 : byteSizeOf(value);
   }
 
   #consumeInputs(node: Node): void {

@@ -20,7 +20,7 @@ import {
   type ValueInfoProto,
 } from "onnx-buf";
 import type { Shape, TensorType } from "../../graph/graph.ts";
-import { numberForOrder } from "./order.ts";
+import { withPins } from "./order.ts";
 
 /** ONNX's names are int, float, string and lists of them; a number is written as float only where the caller says so. */
 export type OnnxAttribute = number | string | readonly number[] | { readonly float: number };
@@ -37,12 +37,21 @@ const IR_VERSION = 10n;
 
 const dataTypes = { float32: DataType.FLOAT, int32: DataType.INT32 } as const;
 
+/** What is in a model. */
+export interface ModelContents {
+  readonly nodes: readonly NodeProto[];
+  readonly constants: readonly TensorProto[];
+  readonly inputs: ReadonlyMap<OnnxName, TensorType>;
+  readonly outputs: ReadonlySet<OnnxName>;
+}
+
 /** A model under construction. Nodes are added in topological order. */
 export class ModelBuilder {
   readonly #nodes: NodeProto[] = [];
   readonly #initializers = new Map<string, TensorProto>();
   readonly #inputs: ValueInfoProto[] = [];
   readonly #outputs: ValueInfoProto[] = [];
+  readonly #inputTypes = new Map<OnnxName, TensorType>();
   /** Names that nodes write. */
   readonly #made = new Set<OnnxName>();
   /** Values that are outputs of the model, which fixes their names. */
@@ -53,6 +62,7 @@ export class ModelBuilder {
 
   input(name: OnnxName, type: TensorType): void {
     this.#inputs.push(valueInfo(name, type, "rank"));
+    this.#inputTypes.set(name, type);
   }
 
   /** Declares a value as an output of the model. The node that makes it writes there at once; where none does, it is copied there. */
@@ -120,13 +130,24 @@ export class ModelBuilder {
     return name;
   }
 
-  /** The model's bytes; ONNX Runtime will run the nodes in the order in which they were added. */
-  toBytes(): Uint8Array<ArrayBuffer> {
+  /** What the model holds, its nodes in the order in which ONNX Runtime will run them. */
+  contents(): ModelContents {
     const rename = (name: OnnxName): OnnxName => this.#renamed.get(name) ?? name;
     for (const node of this.#nodes) {
       node.input = node.input.map(rename);
       node.output = node.output.map(rename);
     }
+    const outputs = new Set(this.#outputs.map(({ name }) => name));
+    // ONNX Runtime holds what nothing reads to the end of the run.
+    const read = new Set([...outputs, ...this.#nodes.flatMap(({ input }) => input)]);
+    for (const node of this.#nodes) node.output = node.output.map((name, i) => (i === 0 || read.has(name) ? name : ""));
+    return { nodes: withPins(this.#nodes), constants: [...this.#initializers.values()], inputs: this.#inputTypes, outputs };
+  }
+
+  /** The model's bytes; ONNX Runtime will run the nodes in the order in which they were added. */
+  toBytes(): Uint8Array<ArrayBuffer> {
+    // ONNX Runtime comes to the last one first: see order.ts.
+    const nodes = this.contents().nodes.toReversed();
     const model = create(ModelProtoSchema, {
       irVersion: IR_VERSION,
       producerName: "gesso",
@@ -136,7 +157,7 @@ export class ModelBuilder {
       ],
       graph: create(GraphProtoSchema, {
         name: "step",
-        node: [...numberForOrder(this.#nodes)],
+        node: nodes,
         initializer: [...this.#initializers.values()],
         input: this.#inputs,
         output: this.#outputs,

@@ -8,6 +8,7 @@ import type {
   Engine,
   EngineFacts,
   EngineMemory,
+  EngineOverhead,
   Executable,
   TensorData,
   TensorSource,
@@ -15,7 +16,7 @@ import type {
 import { cpuSizes, measureRates } from "../measure.ts";
 import { countThreads, findMemoryBytes, nameDevice } from "./device.ts";
 import { kept, lowerGraph } from "./lower.ts";
-import { ortOverhead } from "./overhead.ts";
+import { ortOverhead, ortOverheadOf } from "./overhead.ts";
 import { ThreadClient, transferable } from "./thread-client.ts";
 
 export interface OrtEngine extends Engine {
@@ -48,7 +49,7 @@ export const ortFacts: EngineFacts = { composites: kept, precision: "float32", o
 class CpuEngine implements OrtEngine {
   readonly composites = kept;
   readonly precision = "float32";
-  readonly overhead = ortOverhead;
+  readonly overhead: EngineOverhead;
   readonly #thread: ThreadClient;
   readonly #specs = new Map<string, BufferSpec>();
   #profile: DeviceProfile;
@@ -56,6 +57,7 @@ class CpuEngine implements OrtEngine {
 
   constructor(thread: ThreadClient, threads: number) {
     this.#thread = thread;
+    this.overhead = ortOverheadOf(threads);
     this.#profile = {
       engine: "ort",
       name: nameDevice(threads),

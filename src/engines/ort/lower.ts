@@ -176,6 +176,12 @@ function prepareGraph(graph: Graph): Graph {
  * @throws Error where a value has a dtype that the engine does not compute in, with the place in the model
  */
 export function lowerGraph(graph: Graph): LoweredModel {
+  const { model, ...names } = buildModel(graph);
+  return { bytes: model.toBytes(), ...names };
+}
+
+/** The model of a graph, not yet written out. */
+export function buildModel(graph: Graph): Omit<LoweredModel, "bytes"> & { readonly model: ModelBuilder } {
   const { graph: withoutSteps, steps } = takeOutAdamW(prepareGraph(graph));
   const prepared = removeDeadCode(decompose(withoutSteps, withKernel));
   const model = new ModelBuilder();
@@ -194,7 +200,7 @@ export function lowerGraph(graph: Graph): LoweredModel {
   const namesOf = (kind: "feed" | "buffer"): string[] =>
     inputs.flatMap(({ attrs }) => (attrs.kind === kind ? [attrs.name] : []));
   return {
-    bytes: model.toBytes(),
+    model,
     feeds: namesOf("feed"),
     buffers: namesOf("buffer"),
     fetches: [...prepared.fetches.keys()],

@@ -17,19 +17,23 @@ interface Run {
 
 /** The nodes backwards, with pins among them. `nodes` must be in topological order. */
 export function numberForOrder(nodes: readonly NodeProto[]): readonly NodeProto[] {
+  return withPins(nodes).toReversed();
+}
+
+/** The nodes in the order in which they run, pins among them. */
+export function withPins(nodes: readonly NodeProto[]): readonly NodeProto[] {
   const isRead = new Set(nodes.flatMap((node) => node.input));
   const pinned = new Set(findRuns(nodes).map((run) => run.last));
-  const forward = nodes.flatMap((node, i) => {
+  return nodes.flatMap((node, i) => {
     const isLeaf = !node.output.some((name) => isRead.has(name));
     return pinned.has(i) && !isLeaf ? [node, pinOf(node)] : [node];
   });
-  return forward.toReversed();
 }
 
-/** Size reads no element, only the shape, and is done in a microsecond or less. */
+/** Identity is a view: it takes no memory, and is done in a microsecond or less. */
 function pinOf(node: NodeProto): NodeProto {
   const value = node.output.find((name) => name !== "") ?? "";
-  return create(NodeProtoSchema, { opType: "Size", name: `pin:${value}`, input: [value], output: [`pin:${value}`] });
+  return create(NodeProtoSchema, { opType: "Identity", name: `pin:${value}`, input: [value], output: [`pin:${value}`] });
 }
 
 /**

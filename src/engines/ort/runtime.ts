@@ -1,8 +1,10 @@
 /** Buffers and sessions of ONNX Runtime: what lives on the engine's thread. */
+import { MessageChannel } from "node:worker_threads";
 import { InferenceSession, Tensor } from "onnxruntime-node";
 import { UserError } from "../../errors.ts";
 import { byteSizeOf, sizeOf, type Shape } from "../../graph/graph.ts";
 import type { BufferSpec, EngineMemory, TensorData, TensorSource } from "../engine.ts";
+import { peakResidentBytes } from "../resident-memory.ts";
 import { readFileRange } from "./file-range.ts";
 import { type AdamWStep, optimizerPrefix } from "../take-out-adamw.ts";
 import { applyAdamW } from "./adamw.ts";
@@ -28,10 +30,13 @@ export class Runtime {
   readonly #threads: number;
   readonly #buffers = new Map<string, Buffer>();
   readonly #sessions = new Map<number, CompiledSession>();
+  /** A port that is closed: what is sent to it is freed. */
+  readonly #nowhere = new MessageChannel().port1;
   #peakBytes = 0;
 
   constructor(threads: number) {
     this.#threads = threads;
+    this.#nowhere.close();
   }
 
   async allocate(spec: BufferSpec, source: TensorSource): Promise<undefined> {
@@ -58,6 +63,7 @@ export class Runtime {
   async compile({ id, name, keepsMemory, model: { bytes, ...model } }: Calls["compile"]["takes"]): Promise<undefined> {
     const options = sessionOptions(this.#threads, keepsMemory);
     const session = await guardMemory(`to compile ${name}`, () => InferenceSession.create(bytes, options));
+    this.#discard([bytes]);
     this.#sessions.set(id, { name, model, session });
   }
 
@@ -65,18 +71,21 @@ export class Runtime {
     const compiled = this.#sessions.get(id);
     if (!compiled) throw new Error(`internal: ort: session ${id} is not there`);
     const { name, model, session } = compiled;
-    const given: Record<string, Tensor> = {};
-    for (const feed of model.feeds) given[`feed:${feed}`] = tensorOf(feeds[feed], model.feedShapes[feed]);
-    for (const buffer of model.buffers) given[`buffer:${buffer}`] = this.#buffer(buffer).current;
+    const taken: Record<string, Tensor> = {};
+    for (const feed of model.feeds) taken[`feed:${feed}`] = tensorOf(feeds[feed], model.feedShapes[feed]);
+    for (const buffer of model.buffers) taken[`buffer:${buffer}`] = this.#buffer(buffer).current;
     const wanted: Record<string, Tensor | null> = {};
     for (const fetch of model.fetches) wanted[`fetch:${fetch}`] = null;
     for (const update of model.updates) wanted[`update:${update}`] = this.#spare(update);
-    const results = await guardMemory(`to run ${name}`, () => session.run(given, wanted));
+    const results = await guardMemory(`to run ${name}`, () => session.run(taken, wanted));
     for (const update of model.updates) swap(this.#buffer(update));
     const fetched = (fetch: string): TensorData => results[`fetch:${fetch}`]?.data as TensorData;
     for (const step of model.optimizerSteps) this.#applyAdamW(step, fetched);
     const asked = model.fetches.filter((fetch) => !fetch.startsWith(optimizerPrefix));
-    return Object.fromEntries(asked.map((fetch) => [fetch, fetched(fetch)]));
+    const given = Object.fromEntries(asked.map((fetch) => [fetch, fetched(fetch)]));
+    const spent = Object.values(results).filter((result) => !Object.values(wanted).includes(result));
+    this.#discard([...Object.values(feeds), ...spent.map(({ data }) => data as TensorData)], Object.values(given));
+    return given;
   }
 
   async release(id: number): Promise<undefined> {
@@ -89,8 +98,8 @@ export class Runtime {
     let bufferBytes = 0;
     for (const { spec, spare } of this.#buffers.values()) bufferBytes += byteSizeOf(spec) * (spare ? 2 : 1);
     const residentBytes = process.memoryUsage.rss();
-    // Kilobytes, of the whole process since its start.
-    this.#peakBytes = Math.max(this.#peakBytes, residentBytes, process.resourceUsage().maxRSS * 1024);
+    // Of the whole process since its start.
+    this.#peakBytes = Math.max(this.#peakBytes, residentBytes, peakResidentBytes());
     return { bufferBytes, residentBytes, peakBytes: this.#peakBytes };
   }
 
@@ -115,6 +124,13 @@ export class Runtime {
       correction1: number(step.correction1),
       correction2: number(step.correction2),
     });
+  }
+
+  /** Frees arrays at once: the collector would let those of many runs pile up, because to it they are small. */
+  #discard(arrays: readonly ArrayBufferView[], kept: readonly ArrayBufferView[] = []): void {
+    const held = new Set(kept.map(({ buffer }) => buffer));
+    const spent = arrays.flatMap(({ buffer }) => (buffer instanceof ArrayBuffer && !held.has(buffer) ? [buffer] : []));
+    this.#nowhere.postMessage(undefined, [...new Set(spent)]);
   }
 
   #spare(name: string): Tensor {

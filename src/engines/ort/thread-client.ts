@@ -20,7 +20,9 @@ export class ThreadClient {
 
   constructor(options: ThreadOptions) {
     const file = import.meta.url.endsWith(".ts") ? "./worker.source.mjs" : "./worker.js";
-    this.#worker = new Worker(new URL(file, import.meta.url), { name: "ort", workerData: options });
+    // A run makes and drops a few hundred small objects: V8 would let them grow to tens of megabytes before it collects them.
+    const resourceLimits = { maxYoungGenerationSizeMb: 4 };
+    this.#worker = new Worker(new URL(file, import.meta.url), { name: "ort", workerData: options, resourceLimits });
     this.#exited = once(this.#worker, "exit").catch(() => undefined);
     this.#worker.on("message", (reply: Reply) => this.#settle(reply));
     this.#worker.on("error", (error: Error) => this.#fail(explainDeath(error)));

@@ -1,5 +1,6 @@
 /** What the torch engine takes in memory besides the tensors of the graphs that it runs. */
 import type { Graph } from "../../graph/graph.ts";
+import { countMemory } from "../../graph/memory.ts";
 import type { EngineOverhead } from "../engine.ts";
 
 /** Python with PyTorch loaded. */
@@ -11,9 +12,7 @@ const bytesPerNode = 3000;
 export function overheadOf(device: string): EngineOverhead {
   const isCpu = device === "cpu";
   return {
-    memory: {},
+    countMemory: (graph: Graph) => ({ ...countMemory(graph), compiled: isCpu ? bytesPerNode * graph.nodes.length : 0 }),
     startBytes: isCpu ? workerBytes : 0,
-    compiledBytes: (graph: Graph) => (isCpu ? bytesPerNode * graph.nodes.length : 0),
-    keepsActivations: false,
   };
 }

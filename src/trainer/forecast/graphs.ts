@@ -3,7 +3,7 @@ import { type BaseModel, textWidths } from "../../checkpoints/base.ts";
 import { buildTextEncoding, buildVaeDecoding, buildVaeEncoding } from "../../checkpoints/conditioning.ts";
 import type { EngineFacts } from "../../engines/engine.ts";
 import { type FloatDType, type Graph, isQuantised } from "../../graph/graph.ts";
-import { countMemory, type GraphMemory } from "../../graph/memory.ts";
+import type { GraphMemory } from "../../graph/memory.ts";
 import { addAdapters } from "../../lora/inject.ts";
 import type { TrainSettings } from "../../planner/plan.ts";
 import { trainedTextEncoders } from "../../planner/targets.ts";
@@ -39,7 +39,6 @@ export interface DatasetLoad {
 export interface CountedGraph {
   readonly graph: Graph;
   readonly memory: GraphMemory;
-  readonly compiledBytes: number;
 }
 
 /** The graphs of a run. Those of steps and losses are of the bucket that has the most pixels. */
@@ -83,8 +82,7 @@ export function countGraphs({ settings, base, dataset, engine }: ForecastInput):
     const ready = prepareGraph(graph, engine, { recompute, storedIn, basePrecision });
     return {
       graph: ready,
-      memory: countMemory(ready, engine.overhead.memory),
-      compiledBytes: engine.overhead.compiledBytes(ready),
+      memory: engine.overhead.countMemory(ready),
     };
   };
   const once = remembered(count);

@@ -47,14 +47,14 @@ function sum(terms: readonly MemoryTerm[]): PhaseMemory {
 function encodingTerms(input: ForecastInput, { pictureEncoder, textEncoder }: CountedGraphs): readonly MemoryTerm[] {
   const { dataset, engine } = input;
   const [pictures, texts] = [pictureEncoder, textEncoder];
-  const sessions = pictures.compiledBytes * dataset.buckets.length;
+  const sessions = pictures.memory.compiled * dataset.buckets.length;
   // Captions come last, while what encoded the pictures is still there.
-  const isTextWorse = weightBytes(texts) + texts.compiledBytes + working(texts) > working(pictures);
+  const isTextWorse = weightBytes(texts) + texts.memory.compiled + working(texts) > working(pictures);
   const both = isTextWorse ? [pictures, texts] : [pictures];
   return [
     startTerm(engine),
     ...weightTerms(both),
-    compiledTerm(sessions + (isTextWorse ? texts.compiledBytes : 0), dataset.buckets.length + (isTextWorse ? 1 : 0)),
+    compiledTerm(sessions + (isTextWorse ? texts.memory.compiled : 0), dataset.buckets.length + (isTextWorse ? 1 : 0)),
     isTextWorse
       ? activationTerm(texts, "of one caption in the text encoders")
       : activationTerm(pictures, "of one picture in the VAE"),
@@ -71,7 +71,7 @@ function heldTerms(input: ForecastInput, graphs: CountedGraphs): readonly Memory
     ...weightTerms([step]),
     ...trainedTerms(input, step, apply),
     compiledTerm(
-      (step.compiledBytes + losses.compiledBytes) * count + (apply?.compiledBytes ?? 0),
+      (step.memory.compiled + losses.memory.compiled) * count + (apply?.memory.compiled ?? 0),
       2 * count + (apply ? 1 : 0),
     ),
     encodedTerm(input),
@@ -80,7 +80,10 @@ function heldTerms(input: ForecastInput, graphs: CountedGraphs): readonly Memory
 }
 
 function trainingTerms(input: ForecastInput, graphs: CountedGraphs): readonly MemoryTerm[] {
-  return [...heldTerms(input, graphs), activationTerm(graphs.step, stepAbout(input))];
+  const { step } = graphs;
+  const { activations, held } = step.memory;
+  const bytes = working(step) + (keepsStep(input) ? Math.max(0, held - activations) : 0);
+  return [...heldTerms(input, graphs), { name: "activations", bytes, about: stepAbout(input) }];
 }
 
 function validationTerms(input: ForecastInput, graphs: CountedGraphs): readonly MemoryTerm[] {
@@ -113,14 +116,18 @@ function previewHeld({ preview, step }: CountedGraphs): readonly MemoryTerm[] {
   const known = new Set(step.memory.buffers.keys());
   const extra = weightTerms([decoder, ...(text ? [text] : [])], known);
   // The denoiser once with the adapter, once without.
-  const compiled = 2 * denoiser.compiledBytes + decoder.compiledBytes + (text?.compiledBytes ?? 0);
+  const compiled = 2 * denoiser.memory.compiled + decoder.memory.compiled + (text?.memory.compiled ?? 0);
   return [...extra, { name: "previews, compiled", bytes: compiled, about: "the graphs that draw" }];
 }
 
-/** With pictures of one size, a step holds its activations between runs. */
-function keptTerms({ dataset, engine }: ForecastInput, { step }: CountedGraphs): readonly MemoryTerm[] {
-  const isKept = dataset.buckets.length === 1 && engine.overhead.keepsActivations;
-  return isKept ? [{ name: "step's activations, kept", bytes: step.memory.activations, about: "held for the next step" }] : [];
+/** With pictures of one size, a step holds its activations between runs, where the engine can. */
+function keepsStep({ dataset }: ForecastInput): boolean {
+  return dataset.buckets.length === 1;
+}
+
+function keptTerms(input: ForecastInput, { step }: CountedGraphs): readonly MemoryTerm[] {
+  const bytes = keepsStep(input) ? step.memory.held : 0;
+  return [{ name: "step's activations, kept", bytes, about: "held for the next step" }];
 }
 
 function startTerm({ overhead }: EngineFacts): MemoryTerm {
@@ -136,7 +143,7 @@ function activationTerm(graph: CountedGraph, about: string): MemoryTerm {
 }
 
 function working({ memory }: CountedGraph): number {
-  return memory.activations + memory.feeds;
+  return memory.activations + memory.feeds + memory.results;
 }
 
 function weightBytes({ memory }: CountedGraph): number {
@@ -178,7 +185,6 @@ function trainedTerms({ settings }: ForecastInput, step: CountedGraph, apply: Co
     { name: "adapter", bytes: parts.adapter, about: `rank ${settings.rank}, float32` },
     { name: "optimizer", bytes: parts.moments, about: "AdamW's two moments" },
     { name: "accumulated gradients", bytes: parts.sums, about: `over ${settings.accumulation} microsteps` },
-    { name: "gradients", bytes: (apply ?? step).memory.gradients, about: "what the optimizer reads" },
   ];
 }
 
