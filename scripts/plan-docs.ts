@@ -24,6 +24,9 @@ gesso plan ./pictures --type character --trigger sks --base sdxl.safetensors --p
 - **The dose** tells how far a plan moves the weights (mean rate x sqrt(alpha x batch) x steps), and where it lies among known recipes. It spans
   ten times between recipes that people are content with: use it to compare your own runs.
 - **The rules** below judge the plan. Errors stop \`gesso train\` unless \`--yes\`, warnings only with \`--strict\`. What you set by hand is kept and judged.
+- **Held-out pictures** are chosen from the groups of pictures that look alike, by the seed, and none that is nearly the same stays in training;
+  plan.json names them, and a run that goes on holds out the same. Of fewer than 15 pictures, and where the library trains without an
+  inspection, the seed alone chooses.
 - **Memory** is counted from the graphs that the run will compile, term by term, at its worst moment. Where it does not fit, the mildest change
   that helps is made, and the reason says so: recomputing activations, or a smaller batch with accumulation, whichever is faster; smaller
   previews or none; a narrower precision. What you chose is kept. Where nothing fits, the plan is refused with what would.

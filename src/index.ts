@@ -69,6 +69,7 @@ export { inspectionFamilies } from "./trainer/inspection-target.ts";
 export { makeThumbnail } from "./formats/thumbnails.ts";
 export { describeDataset } from "./trainer/dataset-facts.ts";
 
+export { withHoldOut } from "./planner/hold-out.ts";
 export { planTraining, settingsOf } from "./planner/plan.ts";
 export type { BaseFacts, DatasetFacts, Planned, TrainPlan, TrainSettings, UserChoices } from "./planner/plan.ts";
 export type { CardCost, RunCosts } from "./planner/costs.ts";

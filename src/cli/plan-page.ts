@@ -51,6 +51,7 @@ const shownSettings: readonly (readonly [name: keyof TrainSettings, label: strin
   ["maxCaptionTokens", "caption length"],
   ["captionDropout", "caption dropout"],
   ["heldOutFraction", "held out"],
+  ["heldOut", "held out"],
   ["checkpointEvery", "checkpoint every"],
   ["previewPrompts", "previews"],
   ["previewEvery", "preview every"],
@@ -82,6 +83,7 @@ const units: Readonly<Partial<Record<keyof TrainSettings, (value: unknown) => st
   resolutionPx: (value) => `${formatValue(value)} px`,
   maxCaptionTokens: (value) => countOf(Number(value), "token"),
   heldOutFraction: (value) => (value === 0 ? "none" : `${Math.round(Number(value) * 100)} %`),
+  heldOut: (value) => countOf((value as readonly string[] | null)?.length ?? 0, "picture"),
   checkpointEvery: (value) => countOf(Number(value), "step"),
   predictionType: (value) => (value === "epsilon" ? "noise" : "velocity"),
   previewEvery: (value) => (value === 0 ? "end only" : countOf(Number(value), "step")),
@@ -110,6 +112,9 @@ function goesWithoutSaying(plan: TrainPlan, name: keyof TrainSettings): boolean 
   if (name === "previewPrompts") return !isWithout;
   if (name === "previewEvery") return isWithout;
   if (name === "previewSizePx") return isWithout || plan.previewSizePx.value === plan.resolutionPx.value;
+  const isNamed = plan.heldOut.value !== null && plan.heldOutFraction.value > 0;
+  if (name === "heldOut") return !isNamed;
+  if (name === "heldOutFraction") return isNamed;
   if (name === "recompute") return plan.recompute.reason.startsWith("activations are kept");
   return name === "predictionType" && predictionType.value === "epsilon";
 }
@@ -196,6 +201,18 @@ const plainSources: ReadonlySet<string> = new Set([
   sources.pytorch,
 ]);
 
+/** Why a value is what it is; of held-out pictures, also which. */
+function explain(plan: TrainPlan, name: keyof TrainSettings): string {
+  const why = withSource(plan[name]);
+  if (name !== "heldOut" || plan.heldOut.value === null) return why;
+  const names = plan.heldOut.value;
+  const more = names.length > MOST_NAMES ? ` and ${names.length - MOST_NAMES} more` : "";
+  return `${names.slice(0, MOST_NAMES).join(", ")}${more}: ${why}`;
+}
+
+/** Held-out pictures that are named on the page; plan.json has all. */
+const MOST_NAMES = 4;
+
 function withSource({ reason, source }: Planned<unknown>): string {
   return source === undefined || plainSources.has(source) ? reason : `${reason} [${source}]`;
 }
@@ -211,7 +228,7 @@ function planLines(plan: TrainPlan, columns: number): string[] {
     if (name === "precision" && plan.engine.value === "ort") return [];
     const text = (units[name] ?? formatValue)(value);
     // A base model's reason is its name, which its path ends with.
-    return isIdle && name === "continueFrom" ? [] : [[label, text, text.endsWith(reason) ? "" : withSource(planned)] as const];
+    return isIdle && name === "continueFrom" ? [] : [[label, text, text.endsWith(reason) ? "" : explain(plan, name)] as const];
   });
   const labelWidth = Math.max(...rows.map(([label]) => label.length));
   // A long path does not push every reason to the right.

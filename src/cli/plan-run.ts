@@ -21,6 +21,7 @@ import {
   type TrainPlan,
   type UserChoices,
   userCacheFolder,
+  withHoldOut,
 } from "../index.ts";
 import type { Terminal } from "./command.ts";
 import { followInspection } from "./inspect-progress.ts";
@@ -65,12 +66,12 @@ export interface ProspectedRun {
  * @throws UserError for a dataset, choices or an engine that cannot work
  */
 export async function prospectOf(
-  { plan, summary }: PlannedRun,
+  { plan: planned, summary }: PlannedRun,
   base: BaseModel,
   prices: GpuPrices | undefined,
   terminal: Terminal,
 ): Promise<ProspectedRun | undefined> {
-  const { type, trigger, resolutionPx, bucketStepPx, batch, accumulation, defaultCaption, datasetFolder } = plan;
+  const { type, trigger, resolutionPx, bucketStepPx, batch, accumulation, defaultCaption, datasetFolder } = planned;
   const events = inspectDataset(datasetFolder.value, {
     base,
     type: type.value,
@@ -78,12 +79,14 @@ export async function prospectOf(
     resolutionPx: resolutionPx.value,
     bucketStepPx: bucketStepPx.value,
     batch: batch.value * accumulation.value,
+    holdOut: { seed: planned.seed.value, share: planned.heldOutFraction.value },
     defaultCaption: defaultCaption.value,
     signal: terminal.signal,
   });
   const inspected = await followInspection(events, terminal);
   if (inspected === undefined) return undefined;
   const report = withoutMended(inspected);
+  const plan = withHoldOut(planned, report.holdOut);
   terminal.status("measuring this machine and forecasting the run");
   const prospect = await prospectRun(plan, base, { prices });
   terminal.status("");

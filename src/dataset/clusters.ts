@@ -1,5 +1,4 @@
-/** How varied a set is: clusters of pictures that look alike, a diversity score, and a hold-out that stands for all of it. Pure. */
-import { createHash } from "node:crypto";
+/** How varied a set is: clusters of pictures that look alike, and a diversity score. Pure. */
 import { thresholds } from "./thresholds.ts";
 
 /** Pictures by their place in the list; the first is the one nearest to all others of the cluster. */
@@ -108,39 +107,4 @@ function rotate(rows: readonly Float64Array[], p: number, q: number): void {
     row[p] = c * a - s * b;
     row[q] = s * a + c * b;
   }
-}
-
-/**
- * Pictures to keep out of training, so that they stand for the whole set and none has a copy left in it: from the clusters in turn,
- * largest first, skipping pictures that belong to a group of copies.
- *
- * @param names of the pictures, which break ties, so that the order of files does not matter
- * @returns places in the list; none for fewer pictures than `holdOutMinimum`
- */
-export function proposeHoldOut(
-  names: readonly string[],
-  clusters: readonly Cluster[],
-  copies: ReadonlySet<number>,
-): readonly number[] {
-  const { holdOutMinimum, holdOutShare } = thresholds;
-  if (names.length < holdOutMinimum.value) return [];
-  const wanted = Math.min(16, Math.max(2, Math.round(names.length * holdOutShare.value)));
-  const rank = (index: number): string =>
-    createHash("sha256")
-      .update(names[index] ?? "")
-      .digest("hex");
-  // The medoid itself stays in training: it is what the cluster is about.
-  const queues = clusters.map((cluster) => {
-    const [medoid, ...others] = cluster.filter((index) => !copies.has(index));
-    const shuffled = others.sort((a, b) => (rank(a) < rank(b) ? -1 : 1));
-    return medoid === undefined ? [] : cluster.length > 1 ? shuffled : [medoid];
-  });
-  const chosen: number[] = [];
-  for (let round = 0; chosen.length < wanted && queues.some((queue) => queue.length > 0); round++) {
-    for (const queue of queues) {
-      const next = queue.shift();
-      if (next !== undefined && chosen.length < wanted) chosen.push(next);
-    }
-  }
-  return chosen.sort((a, b) => a - b);
 }

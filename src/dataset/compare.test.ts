@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { findClusters, measureDiversity, proposeHoldOut } from "./clusters.ts";
+import { findClusters, measureDiversity } from "./clusters.ts";
 import { groupPairs } from "./compare.ts";
 import { hamming } from "./hash-index.ts";
 import { CORNER_COLUMNS, CORNER_ROWS } from "./measure/corners.ts";
@@ -35,18 +35,6 @@ test("diversity is near 1 for unrelated pictures, and 1 / n for one picture n ti
 
 test("clusters hold what is alike, the largest first", () => {
   expect(findClusters([3, 1, 1, 2, 1].map(axis)).map((cluster) => cluster.toSorted())).toEqual([[1, 2, 4], [0], [3]]);
-});
-
-test("a hold-out takes from every cluster, leaves each its centre, and never takes a picture with a copy", () => {
-  const descriptors = Array.from({ length: 20 }, (_, i) => axis(i % 2));
-  const names = descriptors.map((_, i) => `picture ${i}`);
-  const clusters = findClusters(descriptors);
-  const copies = new Set([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
-  const chosen = proposeHoldOut(names, clusters, copies);
-  expect(chosen).toHaveLength(2);
-  expect(new Set(chosen.map((i) => i % 2))).toEqual(new Set([0, 1]));
-  expect(chosen.filter((i) => copies.has(i))).toEqual([]);
-  expect(proposeHoldOut(names.slice(0, 14), findClusters(descriptors.slice(0, 14)), new Set())).toEqual([]);
 });
 
 test("a mark in the corner of a third of the pictures is found, in that corner and on those pictures", () => {

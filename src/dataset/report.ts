@@ -7,7 +7,6 @@ import {
   type InspectedPicture,
   type InspectionFacts,
   type InspectionTarget,
-  isSureCopy,
   severities,
   type Severity,
 } from "./checks/check.ts";
@@ -15,9 +14,9 @@ import { checks } from "./checks/table.ts";
 import { countShots, isOfPerson } from "./checks/faces.ts";
 import type { Face } from "../models/faces/boxes.ts";
 import type { Shot } from "./faces.ts";
-import { proposeHoldOut } from "./clusters.ts";
 import type { CopyKind } from "./compare.ts";
 import type { Finding } from "./read.ts";
+import { proposeHoldOut, usualHoldOut } from "./split.ts";
 import { thresholds, type ThresholdName } from "./thresholds.ts";
 import type { TriggerFacts } from "./trigger-facts.ts";
 
@@ -86,7 +85,7 @@ export interface FacesReport {
 /** What an inspection comes to. Plain data: JSON holds all of it. */
 export interface DatasetReport {
   readonly folder: string;
-  readonly target: Omit<InspectionTarget, "tokenizer"> & { readonly tokenizer: string | undefined };
+  readonly target: Omit<InspectionTarget, "tokenizer" | "holdOut"> & { readonly tokenizer: string | undefined };
   readonly counts: Readonly<Record<Severity, number>>;
   /** Worst first. */
   readonly findings: readonly InspectionFinding[];
@@ -102,7 +101,7 @@ export interface DatasetReport {
   readonly faces: FacesReport | undefined;
   /** The commonest tags, or words where captions are sentences. */
   readonly tags: readonly { readonly tag: string; readonly share: number }[];
-  /** Names of pictures to keep out of training, chosen by cluster; none where there are too few. */
+  /** Names of pictures to keep out of training, see `proposeHoldOut`; none where there are too few. */
   readonly holdOut: readonly string[];
 }
 
@@ -112,13 +111,12 @@ export function writeReport(folder: string, facts: InspectionFacts, fileFindings
   const sorted = mostImportantFirst(findings, facts.pictures.length);
   const nameOf = (place: number): string => facts.pictures[place]?.item.name ?? "";
   const names = facts.pictures.map(({ item }) => item.name);
-  const copied = new Set(facts.copies.filter(isSureCopy).flatMap(({ a, b }) => [a, b]));
   const clusterOf = new Map(facts.clusters.flatMap((cluster, number) => cluster.map((place) => [place, number] as const)));
   const byPicture = new Map<string, string[]>();
   for (const { id, pictures } of sorted) {
     for (const { name } of pictures) byPicture.set(name, [...(byPicture.get(name) ?? []), id]);
   }
-  const { tokenizer, ...target } = facts.target;
+  const { tokenizer, holdOut = usualHoldOut, ...target } = facts.target;
   const count = (severity: Severity): number => sorted.filter((finding) => finding.severity === severity).length;
   return {
     folder,
@@ -139,7 +137,7 @@ export function writeReport(folder: string, facts: InspectionFacts, fileFindings
     trigger: facts.trigger,
     faces: facts.faces && reportFaces(facts, facts.faces),
     tags: frequentTags(facts, 0).slice(0, 40),
-    holdOut: proposeHoldOut(names, facts.clusters, copied).map(nameOf),
+    holdOut: proposeHoldOut({ names, clusters: facts.clusters, alike: facts.copies }, holdOut).map(nameOf),
   };
 }
 

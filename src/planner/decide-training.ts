@@ -167,6 +167,7 @@ export function decideMeasuring(
       dataset.pictures < 6 ? "too few pictures to spare one" : "about one picture in eight tells when to stop",
       from("kohya"),
     ),
+    heldOut: choose(choices.heldOut, null, "by the seed, when the run begins", sources.gesso),
     validationTimesteps: choose(
       choices.validationTimesteps,
       [100, 250, 400, 600].map((t) => Math.round(t * scale)),

@@ -93,6 +93,8 @@ export interface TrainSettings {
   readonly noiseOffset: number;
   /** Share of the pictures that is only measured on; 0 for none. */
   readonly heldOutFraction: number;
+  /** Names of those pictures; null where the run chooses them by its seed. Those that are not in the dataset are passed over. */
+  readonly heldOut: readonly string[] | null;
   /** The timesteps that losses are compared at. */
   readonly validationTimesteps: readonly number[];
   /** 0: only before the first step and at the end. */

@@ -3,6 +3,7 @@ import type { BaseModel } from "../checkpoints/base.ts";
 import { createCaptionTokenizer } from "../checkpoints/caption-tokens.ts";
 import { readClipVocabulary } from "../checkpoints/clip-vocabulary.ts";
 import type { CaptionHabit, InspectionTarget } from "../dataset/checks/check.ts";
+import type { HoldOutChoice } from "../dataset/split.ts";
 import { createClipTokenizer } from "../models/clip/tokenizer.ts";
 import { lineages } from "../models/lineages.ts";
 import { networkUnitPx } from "../planner/decide-training.ts";
@@ -46,6 +47,8 @@ export interface TargetChoices {
   readonly batch?: number | undefined;
   /** Sides of buckets are multiples of it; by default what gesso train would take. */
   readonly bucketStepPx?: number | undefined;
+  /** What is held out of training; as usual by default. */
+  readonly holdOut?: HoldOutChoice | undefined;
 }
 
 /** Rows of `setSizes` by recipe; a narrow base that is not mini is judged by the pictures of a small model. */
@@ -70,6 +73,7 @@ export function targetOfBase(base: BaseModel, choices: TargetChoices): Inspectio
     trigger: choices.trigger,
     resolutionPx: choices.resolutionPx ?? base.nativeResolutionPx,
     bucketStepPx: choices.bucketStepPx ?? step,
+    holdOut: choices.holdOut,
     batch: choices.batch ?? recipes[recipe][choices.type].batch,
     // A checkpoint without a known lineage may be tuned to either; nothing in it says so.
     captionHabit: base.lineage.name !== base.family && lineages[base.lineage.name].captions === "tags" ? "tags" : "either",
@@ -88,6 +92,7 @@ export async function targetOfFamily(name: InspectionFamily, choices: TargetChoi
     trigger: choices.trigger,
     resolutionPx: choices.resolutionPx ?? row.resolutionPx,
     bucketStepPx: choices.bucketStepPx ?? 64,
+    holdOut: choices.holdOut,
     batch: choices.batch ?? recipes[row.recipe][choices.type].batch,
     captionHabit: row.captionHabit,
     tokenizer: clip,

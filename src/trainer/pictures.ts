@@ -42,7 +42,7 @@ export async function readRunPictures(settings: TrainSettings): Promise<RunPictu
   const usable = fits.filter((_, i) => problems[i] === undefined);
   const skipped = refuseUnusable(dataset.folder, problems, skipBroken);
   const names = usable.map(({ item }) => item.name);
-  const heldOut = new Set(settings.heldOutFraction > 0 ? chooseHeldOut(names, settings.seed, settings.heldOutFraction) : []);
+  const heldOut = new Set(findHeldOut(settings, names));
   const buckets: Bucket[] = [];
   const pictures: RunPicture[] = [];
   let added = 0;
@@ -60,6 +60,18 @@ export async function readRunPictures(settings: TrainSettings): Promise<RunPictu
     });
   }
   return { pictures, buckets, hash: hashOf(pictures), notes: [...describe(dataset, added, trigger), ...skipped] };
+}
+
+/** The plan's own pictures where it names any that are there; by the seed otherwise. */
+function findHeldOut(
+  { heldOut, heldOutFraction, seed }: Pick<TrainSettings, "heldOut" | "heldOutFraction" | "seed">,
+  names: readonly string[],
+): readonly string[] {
+  if (heldOutFraction === 0) return [];
+  const planned = new Set(heldOut ?? []);
+  const there = names.filter((name) => planned.has(name));
+  // Something must be left to train on.
+  return there.length > 0 && there.length < names.length ? there : chooseHeldOut(names, seed, heldOutFraction);
 }
 
 /** What is wrong with a picture, and what to do. */

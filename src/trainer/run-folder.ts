@@ -89,20 +89,21 @@ export async function readPlan(folder: string): Promise<TrainPlan> {
   return plan;
 }
 
-/** What runs were on before plans named it. */
-const cpuEngine: Pick<TrainPlan, "engine" | "device" | "precision" | "python" | "gpus"> = {
+/** What runs did before plans named it. */
+const unnamed: Pick<TrainPlan, "engine" | "device" | "precision" | "python" | "gpus" | "heldOut"> = {
   engine: { value: "ort", reason: "the CPU" },
   device: { value: "cpu", reason: "the CPU" },
   precision: { value: "float32", reason: "what the CPU engine computes in" },
   python: { value: null, reason: "the CPU" },
   gpus: { value: 1, reason: "one worker" },
+  heldOut: { value: null, reason: "by the seed" },
 };
 
 function parsePlan(text: string): TrainPlan | undefined {
   try {
     const json = JSON.parse(text) as Partial<TrainPlan>;
     if (json.version !== 1 || !json.name || !json.steps || !json.runFolder || !json.baseOptions) return undefined;
-    return { ...cpuEngine, basePrecision: json.precision ?? cpuEngine.precision, ...json } as TrainPlan;
+    return { ...unnamed, basePrecision: json.precision ?? unnamed.precision, ...json } as TrainPlan;
   } catch {
     return undefined;
   }

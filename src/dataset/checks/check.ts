@@ -7,6 +7,7 @@ import type { RepeatedMark } from "../marks.ts";
 import type { PictureMeasurement } from "../measure/picture.ts";
 import type { Face } from "../../models/faces/boxes.ts";
 import type { DatasetItem } from "../read.ts";
+import type { HoldOutChoice } from "../split.ts";
 import { type Threshold, thresholds, type ThresholdName } from "../thresholds.ts";
 import type { TriggerFacts } from "../trigger-facts.ts";
 
@@ -29,6 +30,8 @@ export interface InspectionTarget {
   readonly batch: number;
   readonly captionHabit: CaptionHabit;
   readonly tokenizer: CaptionTokenizer | undefined;
+  /** What is proposed to be held out; as usual where absent. */
+  readonly holdOut?: HoldOutChoice | undefined;
 }
 
 /** One picture with all that is known of it. */
