@@ -1,6 +1,6 @@
 /** The faults that the proof plants, one a row: what is done to a clean view, and which check must find it. */
 import sharp from "sharp";
-import type { Sharp } from "sharp";
+import type { Sharp, Stats } from "sharp";
 import type { View } from "./views.ts";
 
 export interface Fault {
@@ -23,7 +23,35 @@ const jpeg = async (pipeline: Sharp, quality: number) => ({
   extension: "jpg",
 });
 const grounds = ["#000000", "#ffffff", "#1a1a1a", "#e8e2d0", "#3050a0"] as const;
-const groundOf = (r: number): string => grounds[Math.floor(r * grounds.length * 7) % grounds.length] ?? "#000000";
+const groundOf = (r: number, skip = 0): string =>
+  grounds[(Math.floor(r * grounds.length * 7) + skip) % grounds.length] ?? "#000000";
+
+/** Of the grounds the first, from a place that `r` chooses, that is not the very colour of a plain edge: white paper with more white around it has no bar. */
+async function barColour(bytes: Buffer, { widthPx, heightPx }: View, r: number): Promise<string> {
+  const strips = [
+    { left: 0, top: 0, width: widthPx, height: 2 },
+    { left: 0, top: heightPx - 2, width: widthPx, height: 2 },
+    { left: 0, top: 0, width: 2, height: heightPx },
+    { left: widthPx - 2, top: 0, width: 2, height: heightPx },
+  ];
+  const edges = await Promise.all(strips.map(async (strip) => (await cutStats(bytes, strip)).channels.slice(0, 3)));
+  const isSame = (ground: string): boolean =>
+    edges.some((channels) =>
+      channels.every(({ mean, stdev }, c) => {
+        const value = parseInt(ground.slice(1 + 2 * c, 3 + 2 * c), 16);
+        return stdev < 6 && Math.abs(mean - value) < 12;
+      }),
+    );
+  for (let skip = 0; skip < grounds.length; skip++) if (!isSame(groundOf(r, skip))) return groundOf(r, skip);
+  return groundOf(r);
+}
+
+type Strip = { readonly left: number; readonly top: number; readonly width: number; readonly height: number };
+
+/** Of the strip alone: statistics are those of the whole input otherwise. */
+async function cutStats(bytes: Buffer, strip: Strip): Promise<Stats> {
+  return sharp(await sharp(bytes).extract(strip).png().toBuffer()).stats();
+}
 
 export const faults: readonly Fault[] = [
   {
@@ -78,31 +106,35 @@ export const faults: readonly Fault[] = [
     name: "bars above and below or at the sides, 4 to 14 %",
     check: "frame.border",
     also: [],
-    plant(bytes, { widthPx, heightPx }, r) {
+    async plant(bytes, view, r) {
+      const { widthPx, heightPx } = view;
       const share = 0.04 + 0.1 * r;
       const isAbove = Math.round(r * 100) % 2 === 0;
       const [x, y] = isAbove ? [0, Math.round(share * heightPx)] : [Math.round(share * widthPx), 0];
-      return jpeg(sharp(bytes).extend({ top: y, bottom: y, left: x, right: x, background: groundOf(r) }), 92);
+      const background = await barColour(bytes, view, r);
+      return jpeg(sharp(bytes).extend({ top: y, bottom: y, left: x, right: x, background }), 92);
     },
   },
   {
     name: "a frame of 2 to 6 %",
     check: "frame.border",
     also: [],
-    plant(bytes, { widthPx }, r) {
-      const side = Math.round((0.02 + 0.04 * r) * widthPx);
-      return jpeg(sharp(bytes).extend({ top: side, bottom: side, left: side, right: side, background: groundOf(r) }), 92);
+    async plant(bytes, view, r) {
+      const side = Math.round((0.02 + 0.04 * r) * view.widthPx);
+      const background = await barColour(bytes, view, r);
+      return jpeg(sharp(bytes).extend({ top: side, bottom: side, left: side, right: side, background }), 92);
     },
   },
   {
     name: "one bar of 5 to 14 %, at any side",
     check: "frame.border",
     also: [],
-    plant(bytes, { widthPx, heightPx }, r) {
+    async plant(bytes, view, r) {
+      const { widthPx, heightPx } = view;
       const share = 0.05 + 0.09 * r;
       const side = (["top", "right", "bottom", "left"] as const)[Math.round(r * 1000) % 4] ?? "top";
       const px = Math.round(share * (side === "top" || side === "bottom" ? heightPx : widthPx));
-      return jpeg(sharp(bytes).extend({ [side]: px, background: groundOf(r) }), 85);
+      return jpeg(sharp(bytes).extend({ [side]: px, background: await barColour(bytes, view, r) }), 85);
     },
   },
   {

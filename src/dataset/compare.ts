@@ -1,5 +1,6 @@
 /** Which pictures of a set are copies of each other: exact, altered, mirrored, or cut out of one another. Pure. */
 import { colourLikeness, correlate, type Cuttable, findCuts, pairsAlikeInColour } from "./cuts.ts";
+import { fineLikeness, toFineSide } from "./fine-likeness.ts";
 import { hamming, indexHashes } from "./hash-index.ts";
 import { type Likeness, THUMB_SIDE } from "./measure/likeness.ts";
 import { thresholds } from "./thresholds.ts";
@@ -86,13 +87,19 @@ function findAltered(pictures: readonly Comparable[]): readonly CopyPair[] {
 }
 
 function compare(a: Comparable, b: Comparable, distance: number, isMirrored: boolean): Omit<CopyPair, "a" | "b"> | undefined {
-  const correlation = correlate(isMirrored ? mirror(a.thumb) : a.thumb, b.thumb);
+  const thumb = isMirrored ? mirror(a.thumb) : a.thumb;
+  const correlation = correlate(thumb, b.thumb);
   if (correlation < thresholds.similarCorrelation.value) return undefined;
-  // Making a picture lighter moves its colours; what agrees so well in all else may differ in them by more.
-  const isSure = correlation >= thresholds.copyCorrelationSure.value;
-  if (colourLikeness(a, b) < (isSure ? thresholds.copyColours : thresholds.similarColours).value) return undefined;
+  const details = fineLikeness(toFineSide(thumb), toFineSide(b.thumb));
+  const colours = colourLikeness(a, b);
+  // Making a picture lighter moves its colours; what agrees so well in all else may differ in them by any amount.
+  const isSure =
+    correlation >= thresholds.copyCorrelationSure.value &&
+    (colours >= thresholds.copyColours.value || details >= thresholds.copyDetailsSure.value);
+  if (!isSure && colours < thresholds.similarColours.value) return undefined;
   const isCopy = correlation >= thresholds.copyCorrelation.value && distance <= thresholds.copyHashBits.value;
-  return { kind: isSure || isCopy ? (isMirrored ? "mirrored" : "altered") : "similar", distance, correlation };
+  const isSame = (isSure || isCopy) && details >= thresholds.copyDetails.value;
+  return { kind: isSame ? (isMirrored ? "mirrored" : "altered") : "similar", distance, correlation };
 }
 
 function mirror(thumb: Uint8Array): Uint8Array {

@@ -1,5 +1,6 @@
 /** Whether one picture is cut out of another, and which pairs are worth asking. Pure. */
 import { type AreaSums, averageParts, sumAreas, type Window } from "./measure/areas.ts";
+import { FINE_SIDE, fineLikeness, toFineSide } from "./fine-likeness.ts";
 import { COLOUR_BINS, type Likeness, THUMB_SIDE } from "./measure/likeness.ts";
 import { thresholds } from "./thresholds.ts";
 
@@ -17,8 +18,8 @@ const COARSE = 8;
 const COARSE_LENGTH = COARSE * COARSE;
 const FINE = 16;
 /** A coarse match is necessary, not enough: most pairs end at the first, most others at the second, after moving the window. */
-const COARSE_CORRELATION = 0.6;
-const COARSE_MOVED = 0.93;
+const COARSE_CORRELATION = 0.7;
+const COARSE_MOVED = 0.9;
 /** The best of the coarse windows, from each of which a better one is looked for. */
 const STARTS = 2;
 
@@ -35,7 +36,7 @@ export interface Cut {
  */
 export function findCuts(pictures: readonly Cuttable[], pairs: Iterable<readonly [a: number, b: number]>): readonly Cut[] {
   // One spot on paper is found in any other.
-  const says = (place: number): boolean => (pictures[place]?.entropyBits ?? 0) >= thresholds.entropyBits.value;
+  const says = (place: number): boolean => (pictures[place]?.entropyBits ?? 0) >= thresholds.cutBits.value;
   const partners = pictures.map((): number[] => []);
   for (const [a, b] of pairs) {
     if (!says(a) || !says(b)) continue;
@@ -61,7 +62,7 @@ export function findCuts(pictures: readonly Cuttable[], pairs: Iterable<readonly
 
 const FULL: Window = { left: 0, top: 0, width: THUMB_SIDE, height: THUMB_SIDE };
 
-/** Gives the best correlation of a part with a window of the whole that has its shape; 0 where there is none worth refining. */
+/** Gives the best correlation of a part with a window of the whole that has its shape and its details; 0 where there is none. */
 function openSearch(whole: Cuttable): (part: Cuttable) => number {
   const areas = sumAreas(whole.thumb, THUMB_SIDE, THUMB_SIDE);
   const patches = new Map<readonly Window[], Float32Array>();
@@ -78,7 +79,11 @@ function openSearch(whole: Cuttable): (part: Cuttable) => number {
       const moved = refine(areas, target, COARSE, windows[start] ?? FULL, stretch, 3, 0.7);
       if (moved.correlation < COARSE_MOVED) continue;
       const fine = averageParts(partAreas, FULL, FINE, FINE);
-      best = Math.max(best, refine(areas, fine, FINE, moved.window, stretch, 1.2, 0.3).correlation);
+      const { window, correlation } = refine(areas, fine, FINE, moved.window, stretch, 1.2, 0.15);
+      if (correlation <= Math.max(best, thresholds.cutCorrelation.value)) continue;
+      // Skies and seas agree in light and dark wherever they are cut out.
+      const details = averageParts(areas, window, FINE_SIDE, FINE_SIDE);
+      if (fineLikeness(details, toFineSide(part.thumb)) >= thresholds.cutDetails.value) best = correlation;
     }
     return best;
   };
@@ -147,7 +152,15 @@ function windowsFor(stretch: number): readonly Window[] {
   return made;
 }
 
-const MOVES = [-1, 0, 1].flatMap((dx) => [-1, 0, 1].flatMap((dy) => [-1, 0, 1].map((ds) => [dx, dy, ds] as const)));
+/** Across, down, and larger; one at a time. */
+const MOVES = [
+  [1, 0, 0],
+  [-1, 0, 0],
+  [0, 1, 0],
+  [0, -1, 0],
+  [0, 0, 1],
+  [0, 0, -1],
+] as const;
 
 /** Moves and resizes the window by ever smaller steps while that helps. */
 function refine(

@@ -42,10 +42,10 @@ export const thresholds = table({
   cropFail: { value: 0.5, unit: "of the picture", about: "gesso train refuses more", source: "src/trainer/pictures.ts" },
   // Sharpness, exposure, content.
   blurPx: { value: 1.4, unit: "px at training size", about: "wider blur is learnt as the look", source: proof },
-  softPx: {
-    value: 0.575,
-    unit: "px at training size",
-    about: "more means less detail than the picture has pixels",
+  softDetail: {
+    value: 0.032,
+    unit: "of the power",
+    about: "less at the finest frequencies than at middling ones means less detail than pixels",
     source: proof,
   },
   enlargementPeak: {
@@ -54,15 +54,9 @@ export const thresholds = table({
     about: "of a soft picture, shows that it was enlarged",
     source: proof,
   },
-  enlargedPx: {
-    value: 0.5,
-    unit: "px at training size",
-    about: "is blur enough where the rhythm of an enlargement shows as well",
-    source: proof,
-  },
   dark: { value: 0.32, unit: "brightness", about: "the brightest 1 % is darker than this", source: cleanVision },
   light: { value: 0.95, unit: "brightness", about: "all but the darkest 5 % is brighter than this", source: cleanVision },
-  contrast: { value: 12, unit: "grey levels", about: "a flatter picture is hazy or empty", source: heuristic },
+  toneRange: { value: 42, unit: "grey levels", about: "a picture that uses fewer is hazy or empty", source: proof },
   entropyBits: { value: 3, unit: "bits", about: "a picture with less says almost nothing", source: cleanVision },
   // Borders, transparency, compression.
   borderShare: { value: 0.012, unit: "of the side", about: "a wider bar or frame is learnt", source: proof },
@@ -98,6 +92,13 @@ export const thresholds = table({
     source: proof,
   },
   copyColours: { value: 0.25, unit: "of the colours", about: "such copies have in common at least", source: proof },
+  copyDetails: { value: 0.9, unit: "correlation", about: "and in their details by at least", source: proof },
+  copyDetailsSure: {
+    value: 0.95,
+    unit: "correlation",
+    about: "details that agree by more are those of a copy whatever its colours",
+    source: proof,
+  },
   similarCorrelation: {
     value: 0.93,
     unit: "correlation",
@@ -107,11 +108,13 @@ export const thresholds = table({
   similarColours: { value: 0.5, unit: "of the colours", about: "copies have in common at least", source: proof },
   cutColours: { value: 0.6, unit: "of the colours", about: "a cut and its whole have in common at least", source: proof },
   cutCorrelation: {
-    value: 0.98,
+    value: 0.93,
     unit: "correlation",
     about: "a cut agrees with its place in the whole by at least",
     source: proof,
   },
+  cutDetails: { value: 0.8, unit: "correlation", about: "and in its details by at least", source: proof },
+  cutBits: { value: 2, unit: "bits", about: "pictures with less are not looked for in others", source: heuristic },
   // Repeated marks.
   markShare: { value: 0.2, unit: "of the pictures", about: "a mark on more of them is learnt", source: heuristic },
   markMinimum: { value: 3, unit: "pictures", about: "fewer are a coincidence", source: heuristic },

@@ -20,7 +20,15 @@ export const copyChecks: readonly Check[] = [
     title: "near copies",
     why: memorised,
     mend: "Keep the best of each: the largest, the sharpest, the least compressed.",
-    thresholds: ["copyHashBits", "copyCorrelation", "similarColours", "copyCorrelationSure", "copyColours"],
+    thresholds: [
+      "copyHashBits",
+      "copyCorrelation",
+      "similarColours",
+      "copyDetails",
+      "copyCorrelationSure",
+      "copyColours",
+      "copyDetailsSure",
+    ],
     judge: (facts) => judgeCopies(facts, ["altered"], "warning", "are copies of another but for size, compression or light"),
   },
   {
@@ -28,7 +36,15 @@ export const copyChecks: readonly Check[] = [
     title: "mirrored copies",
     why: "A mirrored copy counts twice like any copy, and teaches that left and right do not matter.",
     mend: "Leave the mirrored ones out; if mirroring is harmless for your subject, train with --flip instead.",
-    thresholds: ["copyHashBits", "copyCorrelation", "similarColours", "copyCorrelationSure", "copyColours"],
+    thresholds: [
+      "copyHashBits",
+      "copyCorrelation",
+      "similarColours",
+      "copyDetails",
+      "copyCorrelationSure",
+      "copyColours",
+      "copyDetailsSure",
+    ],
     judge: (facts) => judgeCopies(facts, ["mirrored"], "warning", "are mirror images of another"),
   },
   {
@@ -36,7 +52,7 @@ export const copyChecks: readonly Check[] = [
     title: "cut out of another",
     why: "Details of the same picture share its light, colours and subject: they count as repeats of it.",
     mend: "Keep them only if the detail is what you want to teach, and lower the repeats of the whole.",
-    thresholds: ["cutColours", "cutCorrelation"],
+    thresholds: ["cutColours", "cutCorrelation", "cutDetails", "cutBits"],
     judge: (facts) => judgeCopies(facts, ["cut out"], "info", "are cut out of another, or have it with something around it"),
   },
   {

@@ -1,5 +1,6 @@
 /** Checks of what the pixels are like: blur, exposure, emptiness, borders, transparency, compression, repeated marks. */
 import { type Borders } from "../measure/borders.ts";
+import { DETAIL_SCALES } from "../measure/detail.ts";
 import { type Check, type InspectedPicture, isOrAre, limit, percent, perPicture } from "./check.ts";
 
 export const pixelChecks: readonly Check[] = [
@@ -29,20 +30,23 @@ export const pixelChecks: readonly Check[] = [
     title: "less detail than pixels",
     why: "A picture that was enlarged before it came here, or is a little out of focus, has the pixels of its size but not the detail.",
     mend: "Find the original, or train at a smaller --resolution; where most of the set is so, samples will be soft.",
-    thresholds: ["softPx", "enlargementPeak", "enlargedPx", "blurPx"],
+    thresholds: ["softDetail", "enlargementPeak", "blurPx"],
     judge: (facts) =>
       perPicture(
         facts,
         (picture) => {
-          const blur = blurAtTraining(picture) ?? 0;
-          const wasEnlarged =
-            picture.measurement.enlargement >= limit("enlargementPeak") &&
-            picture.fit.scale > 0.6 &&
-            blur >= limit("enlargedPx");
+          const share = shareOfDetail(picture);
+          if (share === undefined || share >= 1) return undefined;
+          const wasEnlarged = picture.measurement.enlargement >= limit("enlargementPeak") && picture.fit.scale > 0.6;
           // What is blurred outright is told by that check, unless it is known to be an enlargement.
-          if (!wasEnlarged && (blur < limit("softPx") || blur >= limit("blurPx"))) return undefined;
+          if (!wasEnlarged && (blurAtTraining(picture) ?? 0) >= limit("blurPx")) return undefined;
+          const { bucket, scale } = picture.fit;
+          const px = (side: number): number => Math.round((share * side) / Math.max(1, scale));
           const rhythm = wasEnlarged ? ", with the rhythm of an enlargement" : "";
-          return { severity: wasEnlarged ? "warning" : "info", measured: `finest edges ${blur.toFixed(1)} px wide${rhythm}` };
+          return {
+            severity: wasEnlarged ? "warning" : "info",
+            measured: `the detail of about ${px(bucket.widthPx)} x ${px(bucket.heightPx)} px${rhythm}`,
+          };
         },
         (count, severity) => {
           const have = count.startsWith("1 ") ? "has" : "have";
@@ -89,13 +93,13 @@ export const pixelChecks: readonly Check[] = [
     title: "no contrast",
     why: "A hazy picture teaches haze.",
     mend: "Raise its contrast, or leave it out.",
-    thresholds: ["contrast"],
+    thresholds: ["toneRange"],
     judge: (facts) =>
       perPicture(
         facts,
-        ({ measurement: { contrast } }) =>
-          contrast < limit("contrast")
-            ? { severity: "warning", measured: `contrast ${contrast.toFixed(1)} grey levels` }
+        ({ measurement: { toneRange } }) =>
+          toneRange < limit("toneRange")
+            ? { severity: "warning", measured: `${toneRange} of 256 grey levels from its darkest to its lightest` }
             : undefined,
         (count) => `${count} ${count.startsWith("1 ") ? "has" : "have"} hardly any contrast.`,
       ),
@@ -190,6 +194,27 @@ export const pixelChecks: readonly Check[] = [
 export function blurAtTraining(picture: InspectedPicture): number | undefined {
   const { measurement, fit } = picture;
   return measurement.blurPx === undefined ? undefined : measurement.blurPx * Math.min(1, fit.scale);
+}
+
+/**
+ * How large a picture could be, as a share of the side that it is trained at, and show the same detail; 1 and more where it has all the
+ * detail that its pixels hold, undefined where nothing can be told of it.
+ */
+export function shareOfDetail({ measurement: { detail }, fit }: InspectedPicture): number | undefined {
+  const scale = Math.min(1, fit.scale);
+  if (detail === undefined || scale < (DETAIL_SCALES.at(-1) ?? 0)) return undefined;
+  const last = DETAIL_SCALES.length - 1;
+  const least = limit("softDetail");
+  const logAt = (i: number): number => Math.log(Math.max(1e-6, detail[i] ?? 0) / least);
+  // The largest size at which the finest frequencies hold enough: between two sizes as a straight line in logarithms.
+  for (let i = 0; i <= last; i++) {
+    if (logAt(i) < 0) continue;
+    const here = DETAIL_SCALES[i] ?? 1;
+    if (i === 0) return Math.max(1, 1 / scale);
+    const share = logAt(i) / Math.max(1e-6, logAt(i) - logAt(i - 1));
+    return (here + share * ((DETAIL_SCALES[i - 1] ?? 1) - here)) / scale;
+  }
+  return (DETAIL_SCALES[last] ?? 0) / scale;
 }
 
 /** Borders that are no part of the picture, or undefined. A bar that has none on the other side must be wider, for a wall may end at one. */

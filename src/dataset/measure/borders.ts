@@ -9,28 +9,43 @@ export interface Borders {
   readonly bottomPx: number;
 }
 
-/** Grey levels that grain and compression move a flat colour by. */
+/** Grey levels that grain and compression move a flat colour by; and those of a bar that is drawn, beside a picture that is nearly as dark or light. */
 const TOLERANCE = 16;
+const TOLERANCE_DRAWN = 5;
+/** A bar that a program drew has less grain than this; what a camera saw, such as a plank or a wall, has several times more. */
+const GRAIN_DRAWN = 1.5;
+/** Of bars that only the second tolerance finds: an even sky has more. */
+const GRAIN_EVEN = 0.3;
 /** Points of a flat line that may be further off: grain has a tail. */
 const STRAY = 0.04;
 /**
  * Along a bar's inner edge most of the line changes at once, where the picture does not happen to have the bar's colour; around a
- * drawing on plain paper only where its top touches. A bar that has none on the other side must end more clearly.
+ * drawing on plain paper only where its top touches.
  */
 const FILLED = 0.5;
-const FILLED_ALONE = 0.8;
 /** Lines within which the bar's edge passes: compression blurs it by up to a block of 8, and resizing by a little. */
 const EDGE_PX = 10;
+/** Lines of a bar whose grain is measured, at least. */
+const GRAIN_LINES = 8;
 /** Points looked at along a line. */
 const POINTS = 200;
 
 interface Side {
   readonly px: number;
-  /** Share of the line that changes at the inner edge. */
-  readonly filled: number;
+  /** Mean distance of the bar's points from its colour, in grey levels. */
+  readonly grain: number;
 }
 
-const NONE: Side = { px: 0, filled: 0 };
+const NONE: Side = { px: 0, grain: 0 };
+
+type Colour = readonly [r: number, g: number, b: number];
+
+/** Lines from one side inwards, by bytes. */
+interface Lines {
+  readonly from: number;
+  readonly lineStep: number;
+  readonly lines: number;
+}
 
 /** Undefined for a picture that is of one colour throughout. */
 export function measureBorders(pixels: Pixels): Borders | undefined {
@@ -38,15 +53,24 @@ export function measureBorders(pixels: Pixels): Borders | undefined {
   const rowBytes = widthPx * channels;
   const [lastRow, lastColumn] = [(heightPx - 1) * rowBytes, (widthPx - 1) * channels];
   const across = spreadPoints(0, widthPx - 1, channels);
-  const top = measureSide(pixels.data, across, { from: 0, lineStep: rowBytes, lines: heightPx });
-  if (top === undefined) return undefined;
-  const bottom = measureSide(pixels.data, across, { from: lastRow, lineStep: -rowBytes, lines: heightPx }) ?? NONE;
+  const above = measureSide(pixels.data, across, { from: 0, lineStep: rowBytes, lines: heightPx });
+  const below = measureSide(pixels.data, across, { from: lastRow, lineStep: -rowBytes, lines: heightPx });
+  const [top, bottom] = [above ?? NONE, below ?? NONE];
   // Left and right are judged between the bars above and below, or a frame's corners would count as picture.
   const down = spreadPoints(top.px, heightPx - 1 - bottom.px, rowBytes);
-  const left = measureSide(pixels.data, down, { from: 0, lineStep: channels, lines: widthPx }) ?? NONE;
-  const right = measureSide(pixels.data, down, { from: lastColumn, lineStep: -channels, lines: widthPx }) ?? NONE;
-  const keep = (side: Side, opposite: Side): number => (opposite.px > 0 || side.filled >= FILLED_ALONE ? side.px : 0);
-  return { leftPx: keep(left, right), topPx: keep(top, bottom), rightPx: keep(right, left), bottomPx: keep(bottom, top) };
+  const before = measureSide(pixels.data, down, { from: 0, lineStep: channels, lines: widthPx });
+  const after = measureSide(pixels.data, down, { from: lastColumn, lineStep: -channels, lines: widthPx });
+  if (!above && !below && !before && !after) return undefined;
+  const [left, right] = [before ?? NONE, after ?? NONE];
+  // Grain is allowed where the other side has a bar as well, and not all of the picture.
+  const keep = (side: Side, opposite: Side, lengthPx: number): number =>
+    side.grain < GRAIN_DRAWN || (opposite.px > 0 && opposite.px < lengthPx / 2) ? side.px : 0;
+  return {
+    leftPx: keep(left, right, widthPx),
+    topPx: keep(top, bottom, heightPx),
+    rightPx: keep(right, left, widthPx),
+    bottomPx: keep(bottom, top, heightPx),
+  };
 }
 
 /** Byte offsets of points from the first to the last pixel of a line, evenly. */
@@ -55,43 +79,61 @@ function spreadPoints(first: number, last: number, pixelStep: number): Int32Arra
 }
 
 /** The bar along a side, of no width where none is or where no straight edge ends it. Undefined where all lines are of one colour. */
-function measureSide(
-  data: Uint8Array,
-  points: Int32Array,
-  { from, lineStep, lines }: { readonly from: number; readonly lineStep: number; readonly lines: number },
-): Side | undefined {
-  const [r, g, b] = [0, 1, 2].map((channel) => points.map((at) => data[from + at + channel] ?? 0).sort()[POINTS >> 1] ?? 0);
+function measureSide(data: Uint8Array, points: Int32Array, side: Lines): Side | undefined {
+  const bar = findBar(data, points, side, TOLERANCE);
+  if (bar !== undefined && bar.px > 0) return bar;
+  const drawn = findBar(data, points, side, TOLERANCE_DRAWN);
+  return drawn !== undefined && drawn.grain < GRAIN_EVEN ? drawn : bar;
+}
+
+function findBar(data: Uint8Array, points: Int32Array, { from, lineStep, lines }: Lines, tolerance: number): Side | undefined {
+  const middle = (channel: number): number => points.map((at) => data[from + at + channel] ?? 0).sort()[POINTS >> 1] ?? 0;
+  const colour = [middle(0), middle(1), middle(2)] as const;
   let flat = 0;
-  while (flat < lines && isFlat(data, points, from + flat * lineStep, [r ?? 0, g ?? 0, b ?? 0])) flat++;
+  while (flat < lines && isFlat(data, points, from + flat * lineStep, colour, tolerance)) flat++;
   if (flat >= lines) return undefined;
   if (flat === 0) return NONE;
   // From well before the edge to just after it: a slope, such as that of an evening sky, changes little over so few lines.
   const before = from + Math.max(0, flat - EDGE_PX / 2) * lineStep;
-  let best = NONE;
   for (let line = flat; line < Math.min(lines, flat + EDGE_PX); line++) {
     const start = from + line * lineStep;
     let count = 0;
     for (const at of points) {
-      const [known, now] = [before + at, start + at];
-      if (differ(data, now, data[known] ?? 0, data[known + 1] ?? 0, data[known + 2] ?? 0)) count++;
+      const known = before + at;
+      const colourBefore = [data[known] ?? 0, data[known + 1] ?? 0, data[known + 2] ?? 0] as const;
+      if (differ(data, start + at, colourBefore, tolerance)) count++;
     }
-    if (count / POINTS >= FILLED && count / POINTS > best.filled + 0.1)
-      best = { px: best.px === 0 ? line : best.px, filled: count / POINTS };
+    if (count / POINTS >= FILLED) return { px: line, grain: grainOf(data, points, { from, lineStep, lines: line }, colour) };
   }
-  return best;
+  return NONE;
 }
 
-function differ(data: Uint8Array, at: number, r: number, g: number, b: number): boolean {
+/** Of the outer three quarters of a bar, which compression does not reach from the edge. */
+function grainOf(data: Uint8Array, points: Int32Array, { from, lineStep, lines }: Lines, [r, g, b]: Colour): number {
+  const outer = Math.ceil(0.75 * lines);
+  let [sum, count] = [0, 0];
+  for (let line = 0; line < outer; line += Math.max(1, Math.floor(outer / GRAIN_LINES))) {
+    for (const point of points) {
+      const at = from + line * lineStep + point;
+      sum += Math.abs((data[at] ?? 0) - r) + Math.abs((data[at + 1] ?? 0) - g) + Math.abs((data[at + 2] ?? 0) - b);
+      count += 3;
+    }
+  }
+  return sum / count;
+}
+
+function differ(data: Uint8Array, at: number, [r, g, b]: Colour, tolerance: number): boolean {
   return (
-    Math.abs((data[at] ?? 0) - r) > TOLERANCE ||
-    Math.abs((data[at + 1] ?? 0) - g) > TOLERANCE ||
-    Math.abs((data[at + 2] ?? 0) - b) > TOLERANCE
+    Math.abs((data[at] ?? 0) - r) > tolerance ||
+    Math.abs((data[at + 1] ?? 0) - g) > tolerance ||
+    Math.abs((data[at + 2] ?? 0) - b) > tolerance
   );
 }
 
 /** Whether the line that starts at a byte is of one colour but for a few strays. */
-function isFlat(data: Uint8Array, points: Int32Array, start: number, [r, g, b]: readonly [number, number, number]): boolean {
+function isFlat(data: Uint8Array, points: Int32Array, start: number, colour: Colour, tolerance: number): boolean {
   let strays = 0;
-  for (let i = 0; i < POINTS && strays <= STRAY * POINTS; i++) if (differ(data, start + (points[i] ?? 0), r, g, b)) strays++;
+  for (let i = 0; i < POINTS && strays <= STRAY * POINTS; i++)
+    if (differ(data, start + (points[i] ?? 0), colour, tolerance)) strays++;
   return strays <= STRAY * POINTS;
 }

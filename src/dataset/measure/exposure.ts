@@ -1,4 +1,4 @@
-/** Brightness, contrast and how much a picture says at all, as CleanVision (cleanlab) measures them. Pure. */
+/** Brightness and how much a picture says at all, as CleanVision (cleanlab) measures them, and how many tones it uses. Pure. */
 import type { Grid } from "./grid.ts";
 
 export interface Exposure {
@@ -8,8 +8,8 @@ export interface Exposure {
   readonly meanBrightness: number;
   /** Entropy over the histograms of red, green and blue together, bits (0 to 9.6). */
   readonly entropyBits: number;
-  /** Standard deviation of luma, 0..255. */
-  readonly contrast: number;
+  /** Grey levels of luma between what 0.2 % of the picture is darker than and what 0.2 % is lighter than, 0..255. */
+  readonly toneRange: number;
 }
 
 export function measureExposure({ rgb, luma }: Grid): Exposure {
@@ -17,7 +17,8 @@ export function measureExposure({ rgb, luma }: Grid): Exposure {
   const colours = new Uint32Array(768);
   // Brightness sqrt(0.241 R^2 + 0.691 G^2 + 0.068 B^2) in 256 steps.
   const steps = new Uint32Array(256);
-  let [sum, squares, bright] = [0, 0, 0];
+  const tones = new Uint32Array(256);
+  let bright = 0;
   for (let i = 0; i < cells; i++) {
     const r = rgb[3 * i] ?? 0;
     const g = rgb[3 * i + 1] ?? 0;
@@ -28,17 +29,15 @@ export function measureExposure({ rgb, luma }: Grid): Exposure {
     const step = Math.floor(Math.sqrt(0.241 * r * r + 0.691 * g * g + 0.068 * b * b) + 0.5);
     steps[step] = (steps[step] ?? 0) + 1;
     bright += step;
-    const value = luma[i] ?? 0;
-    sum += value;
-    squares += value * value;
+    const tone = Math.min(255, Math.round(luma[i] ?? 0));
+    tones[tone] = (tones[tone] ?? 0) + 1;
   }
-  const mean = sum / cells;
   return {
     brightness5: percentile(steps, 0.05 * cells) / 255,
     brightness99: percentile(steps, 0.99 * cells) / 255,
     meanBrightness: bright / cells / 255,
     entropyBits: entropy(colours, 3 * cells),
-    contrast: Math.sqrt(Math.max(0, squares / cells - mean * mean)),
+    toneRange: percentile(tones, 0.998 * cells) - percentile(tones, 0.002 * cells),
   };
 }
 

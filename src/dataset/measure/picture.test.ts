@@ -1,6 +1,7 @@
 import sharp, { type Sharp } from "sharp";
 import { describe, expect, test } from "vitest";
 import type { Pixels } from "../../formats/images.ts";
+import { DETAIL_SCALES } from "./detail.ts";
 import { measurePixels } from "./picture.ts";
 import { readJpegQuality } from "./compression.ts";
 import { hamming } from "../hash-index.ts";
@@ -50,6 +51,52 @@ describe("measurePixels", () => {
       rightPx: 0,
       bottomPx: 0,
     });
+  });
+
+  test("one bar is found by its even colour also beside a dark picture, and a strip that a camera saw is none", async () => {
+    const speckle = (level: number, spread: number, width: number, height: number): Sharp => {
+      let state = 1;
+      const data = Uint8Array.from({ length: 3 * width * height }, () => {
+        state = (Math.imul(state, 1103515245) + 12345) >>> 0;
+        return level + (state >>> 16) * (spread / 65536);
+      });
+      return sharp(data, { raw: { width, height, channels: 3 } });
+    };
+    const forest = await speckle(14, 26, 400, 300).png().toBuffer();
+    const barred = await pixelsOf(sharp(forest).extend({ left: 24, background: "#1a1a1a" }));
+    expect(measurePixels(barred).borders).toEqual({ leftPx: 24, topPx: 0, rightPx: 0, bottomPx: 0 });
+    const plank = await speckle(90, 20, 24, 300).png().toBuffer();
+    const beside = sharp(await sharp(forest).extend({ left: 24 }).png().toBuffer()).composite([
+      { input: plank, left: 0, top: 0 },
+    ]);
+    expect(measurePixels(await pixelsOf(sharp(await beside.png().toBuffer()))).borders?.leftPx).toBe(0);
+  });
+
+  test("an enlarged picture lacks the finest frequencies, whatever its contrast; made smaller again it has them", async () => {
+    const png = await plain().png().toBuffer();
+    const small = await sharp(png).resize(320, 256).png().toBuffer();
+    const finest = async (pipeline: Sharp): Promise<readonly number[]> => measurePixels(await pixelsOf(pipeline)).detail ?? [];
+    const least = thresholds.softDetail.value;
+    expect((await finest(sharp(png)))[0]).toBeGreaterThan(2 * least);
+    for (const kernel of ["cubic", "lanczos3"] as const) {
+      const enlarged = await sharp(small).resize(640, 512, { kernel }).png().toBuffer();
+      const detail = await finest(sharp(enlarged));
+      expect(detail[0]).toBeLessThan(0.7 * least);
+      expect(detail[DETAIL_SCALES.indexOf(0.42)]).toBeGreaterThan(2 * least);
+      expect((await finest(sharp(enlarged).linear(0.3, 90)))[0]).toBeLessThan(0.7 * least);
+    }
+  });
+
+  test("of the detail of a picture with one shape nothing is told", async () => {
+    const spot = `<svg width="512" height="512"><rect width="512" height="512" fill="#fff"/><circle cx="256" cy="256" r="12" fill="#247"/></svg>`;
+    expect(measurePixels(await pixelsOf(sharp(Buffer.from(spot)).flatten())).detail).toBeUndefined();
+  });
+
+  test("a hazy picture uses few tones", async () => {
+    const png = await plain().png().toBuffer();
+    const range = async (pipeline: Sharp): Promise<number> => measurePixels(await pixelsOf(pipeline)).toneRange;
+    expect(await range(sharp(png))).toBeGreaterThan(100);
+    expect(await range(sharp(png).linear(0.12, 120))).toBeLessThan(thresholds.toneRange.value);
   });
 
   test("sees the blocks of JPEG at quality 15, also where the file is a PNG by now and was cut, and none at quality 95", async () => {

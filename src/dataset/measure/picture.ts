@@ -4,6 +4,7 @@ import { decodeWithHeader, type PictureHeader, type Pixels } from "../../formats
 import { type Borders, measureBorders } from "./borders.ts";
 import { type Blocks, measureBlocks, measureEnlargement, readJpegQuality } from "./compression.ts";
 import { measureCorners } from "./corners.ts";
+import { measureDetail } from "./detail.ts";
 import { type Exposure, measureExposure } from "./exposure.ts";
 import { type Grid, shrink } from "./grid.ts";
 import { type Likeness, measureLikeness } from "./likeness.ts";
@@ -11,7 +12,7 @@ import { measureSharpness, type Sharpness } from "./sharpness.ts";
 import { cutTiles } from "./tiles.ts";
 
 /** Goes up when what is measured, or how, changes: what was kept of earlier versions is measured anew. */
-export const MEASUREMENT_VERSION = 7;
+export const MEASUREMENT_VERSION = 8;
 
 /** The facts of one picture's pixels. */
 export interface PictureMeasurement extends Exposure, Sharpness, Likeness, Blocks {
@@ -25,6 +26,8 @@ export interface PictureMeasurement extends Exposure, Sharpness, Likeness, Block
   /** The colour that most of the outer ring has, and the share of the ring that has it. */
   readonly background: Background;
   readonly jpegQuality: number | undefined;
+  /** See `measureDetail`. */
+  readonly detail: readonly number[] | undefined;
   /** See `measureEnlargement`. */
   readonly enlargement: number;
   /** See `measureCorners`. */
@@ -73,6 +76,7 @@ export function measurePixels(decoded: Pixels, jpegQuality?: number): PictureMea
     background: measureBackground(grid),
     ...measureBlocks(pixels),
     jpegQuality,
+    detail: measureDetail(pixels),
     enlargement: measureEnlargement(pixels),
     corners: measureCorners(pixels),
   };
