@@ -1,7 +1,7 @@
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["dist/", "node_modules/", "runs/", "interop/.venv/", "**/*.mjs", "eslint.config.js"] },
+  { ignores: [".cache/", "dist/", "node_modules/", "runs/", "interop/.venv/", "**/*.mjs", "eslint.config.js"] },
   ...tseslint.configs.recommendedTypeChecked,
   {
     languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } },
