@@ -11,7 +11,7 @@ import type { Forecaster } from "./fit-run.ts";
 import type { RunForecast } from "./forecast/forecast.ts";
 
 /** A change as it is typed. */
-interface Remedy {
+export interface Remedy {
   readonly option: string;
   readonly change: Partial<TrainSettings>;
 }
@@ -52,7 +52,7 @@ export function findTooLarge(options: {
 }
 
 /** Single changes from the mildest to the harshest. */
-function remediesFor(settings: TrainSettings): readonly Remedy[] {
+export function remediesFor(settings: TrainSettings): readonly Remedy[] {
   const { batch, accumulation, recompute, resolutionPx, bucketStepPx, targets, rank, alpha, previewPrompts } = settings;
   const shrunk = (share: number): number =>
     Math.max(bucketStepPx, Math.floor((resolutionPx * share) / bucketStepPx) * bucketStepPx);
@@ -73,6 +73,12 @@ function remediesFor(settings: TrainSettings): readonly Remedy[] {
     },
     halfRank < rank && { option: `--rank ${halfRank}`, change: { rank: halfRank, alpha: Math.min(alpha, halfRank) } },
     targets !== "attention" && { option: "--targets attention", change: { targets: "attention" } },
+    settings.engine === "torch" &&
+      settings.device !== "cpu" &&
+      settings.precision === "float32" && {
+        option: "--precision bfloat16",
+        change: { precision: "bfloat16", basePrecision: canQuantise ? "bfloat16" : settings.basePrecision },
+      },
     canQuantise && { option: "--base-precision int8", change: { basePrecision: "int8" } },
     canQuantise && { option: "--base-precision nf4", change: { basePrecision: "nf4" } },
     smaller < resolutionPx && { option: `--resolution ${smaller}`, change: { resolutionPx: smaller } },

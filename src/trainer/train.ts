@@ -18,6 +18,7 @@ import {
 import { chooseStep } from "./choose.ts";
 import type { PreflightEvent, TrainEvent, Validation } from "./events.ts";
 import { rateFactor } from "./learning-rate.ts";
+import { adviseOnMemory } from "./out-of-memory.ts";
 import { preflight } from "./preflight.ts";
 import type { Previewer } from "./preview.ts";
 import { prepareRun, type PreparedRun, type TrainOptions } from "./prepare.ts";
@@ -93,6 +94,8 @@ async function* carryOut(
       yield event;
     }
     return false;
+  } catch (error) {
+    throw await adviseOnMemory(error, run);
   } finally {
     await log.close();
     await run.dispose();
@@ -125,7 +128,7 @@ async function* makeReady(
     isReady = true;
     return { run, told };
   } catch (error) {
-    if (!signal?.aborted) throw error;
+    if (!signal?.aborted) throw run ? await adviseOnMemory(error, run) : error;
     const checkpoint = from ? checkpointPath(paths, from.state.step) : null;
     yield { type: "stopped", step: from?.state.step ?? 0, runFolder: paths.folder, checkpoint };
     return "stopped";

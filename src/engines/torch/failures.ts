@@ -93,6 +93,8 @@ export function explainEnd(ends: readonly WorkerEnd[], said: readonly string[], 
   const who = workers === 1 && rank === first.rank ? "The PyTorch worker" : `PyTorch worker ${rank}`;
   return new UserError(`${who} ${how}${why}${last === "" || signal !== null ? "." : `: ${last}`}`, {
     fix: "Go on from the last checkpoint with gesso train --resume; with a smaller batch or resolution, where memory ran out.",
+    // Nobody but the system ends it so.
+    ...(signal === "SIGKILL" ? { cause: { kind: "memory", message: how, trace: "" } satisfies Failure } : {}),
   });
 }
 
