@@ -23,8 +23,8 @@ gesso inspect ./photos --trigger sks --fix ./photos-mended
 - \`--json\` prints the whole report; \`--strict\` ends with exit code 1 when there are errors, for scripts.
 - \`--fix DIR\` carries out the safe mends in a copy: exact copies left out (the one with the longest caption stays), bars on both sides cut
   off (saved as PNG), the trigger word put in front or spelt right. It says what it did, and never touches your files.
-- Pictures are decoded once; measurements are kept in Gesso's cache folder by content, so a second inspection takes seconds and Ctrl-C
-  loses nothing.
+- Pictures are decoded once; measurements are kept in Gesso's cache folder by content, so a second inspection takes seconds, also where
+  the pictures lie in another folder by then. Ctrl-C ends it when the pictures under way are done, and what was measured is kept.
 
 Severities: an **error** should be mended before training, a **warning** will show in the result, a **note** is worth knowing.
 Thresholds marked *heuristic* are Gesso's own choice: nobody has published a value. What the checks find of faults planted in

@@ -1,4 +1,6 @@
 /** How varied a set is: clusters of pictures that look alike, and a diversity score. Pure. */
+import { openDescriptorList } from "./descriptor-search.ts";
+import { symmetricEigenvalues } from "./eigenvalues.ts";
 import { thresholds } from "./thresholds.ts";
 
 /** Pictures by their place in the list; the first is the one nearest to all others of the cluster. */
@@ -27,17 +29,14 @@ export function likeness(a: Int8Array, b: Int8Array): number {
  * sets of thousands matters more than the finer order of agglomeration. The largest cluster comes first.
  */
 export function findClusters(descriptors: readonly Int8Array[]): readonly Cluster[] {
-  const clusters: { leader: Int8Array; members: number[] }[] = [];
+  const clusters: number[][] = [];
+  const leaders = openDescriptorList(descriptors.length);
   for (const [index, descriptor] of descriptors.entries()) {
-    let best: { members: number[]; value: number } | undefined;
-    for (const { leader, members } of clusters) {
-      const value = likeness(leader, descriptor);
-      if (value >= thresholds.clusterLikeness.value && value > (best?.value ?? -1)) best = { members, value };
-    }
-    if (best) best.members.push(index);
-    else clusters.push({ leader: descriptor, members: [index] });
+    const nearest = leaders.nearest(descriptor, thresholds.clusterLikeness.value);
+    if (nearest === undefined) clusters[leaders.add(descriptor)] = [index];
+    else clusters[nearest]?.push(index);
   }
-  return clusters.map(({ members }) => medoidFirst(members, descriptors)).sort((a, b) => b.length - a.length);
+  return clusters.map((members) => medoidFirst(members, descriptors)).sort((a, b) => b.length - a.length);
 }
 
 /** The member with the largest mean likeness to the others first; of large clusters by a sample. */
@@ -67,44 +66,9 @@ export function measureDiversity(descriptors: readonly Int8Array[]): number {
   if (n < 2) return 1;
   const width = thresholds.diversityWidth.value;
   const none = new Int8Array();
-  const kernel = sample.map((a) => sample.map((b) => Math.exp(-(1 - likeness(a ?? none, b ?? none)) / width) / n));
+  const kernel = sample.map((a) =>
+    Float64Array.from(sample, (b) => Math.exp(-(1 - likeness(a ?? none, b ?? none)) / width) / n),
+  );
   const entropy = symmetricEigenvalues(kernel).reduce((sum, value) => (value > 1e-12 ? sum - value * Math.log(value) : sum), 0);
   return Math.exp(entropy) / n;
-}
-
-/** Jacobi's method, sweeps of rotations until what is off the diagonal is nothing. Changes its argument. */
-function symmetricEigenvalues(matrix: number[][]): number[] {
-  const n = matrix.length;
-  const rows = matrix.map((row) => Float64Array.from(row));
-  for (let sweep = 0; sweep < 12; sweep++) {
-    let off = 0;
-    for (const [p, rowP] of rows.entries()) {
-      for (let q = p + 1; q < n; q++) {
-        const value = rowP[q] ?? 0;
-        off += value * value;
-        if (Math.abs(value) > 1e-9) rotate(rows, p, q);
-      }
-    }
-    if (off < 1e-14) break;
-  }
-  return rows.map((row, i) => row[i] ?? 0);
-}
-
-function rotate(rows: readonly Float64Array[], p: number, q: number): void {
-  const [rowP, rowQ] = [rows[p], rows[q]];
-  if (!rowP || !rowQ) return;
-  const theta = ((rowQ[q] ?? 0) - (rowP[p] ?? 0)) / (2 * (rowP[q] ?? 0));
-  const t = Math.sign(theta || 1) / (Math.abs(theta) + Math.sqrt(theta * theta + 1));
-  const c = 1 / Math.sqrt(t * t + 1);
-  const s = t * c;
-  for (let k = 0; k < rows.length; k++) {
-    const [a, b] = [rowP[k] ?? 0, rowQ[k] ?? 0];
-    rowP[k] = c * a - s * b;
-    rowQ[k] = s * a + c * b;
-  }
-  for (const row of rows) {
-    const [a, b] = [row[p] ?? 0, row[q] ?? 0];
-    row[p] = c * a - s * b;
-    row[q] = s * a + c * b;
-  }
 }

@@ -55,6 +55,11 @@ function told(findings: ReturnType<typeof inspect>, prefix: string) {
     .map(({ id, severity, pictures }) => [id, severity, pictures.map(({ name }) => name).join(" ")]);
 }
 
+test("a bucket with fewer pictures than a batch is a warning, and one with as many is none", () => {
+  expect(told(inspect(captions(10), { batch: 12 }), "set.buckets")).toEqual([["set.buckets", "warning", ""]]);
+  expect(told(inspect(captions(10), { batch: 10 }), "set.buckets")).toEqual([]);
+});
+
 describe("faces", () => {
   const ten = [0.5, 0.5, 0.5, 0.4, 0.3, 0.3, 0.2, 0.1, 0.1, 0.12].map((height) => [face(height)]);
 

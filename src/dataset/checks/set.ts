@@ -144,7 +144,7 @@ export const setChecks: readonly Check[] = [
       const message = isScattered
         ? `${pictures.length} pictures are spread over ${buckets.length} buckets.`
         : `${small.length} of ${buckets.length} buckets hold fewer than a batch of ${target.batch} (${list}).`;
-      return [{ severity: isScattered ? "warning" : "info", message, pictures: [] }];
+      return [{ severity: "warning", message, pictures: [] }];
     },
   },
   {
