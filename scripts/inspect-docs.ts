@@ -48,7 +48,8 @@ its picture for any word, so that figure is only told.
 
 ## What is not looked for
 
-Watermarks in the middle of pictures or repeated over all of them. Clusters and variety go by layout and colour, not by what a picture
+Watermarks in the middle of pictures or repeated over all of them; marks that stand at a fixed number of pixels on pictures of different
+sizes, or beside a shape that the pictures share and that goes on into them. Clusters and variety go by layout and colour, not by what a picture
 shows: the npm packages that carry a general network for that are larger than 40 MB.
 `;
 

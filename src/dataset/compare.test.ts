@@ -2,8 +2,6 @@ import { expect, test } from "vitest";
 import { findClusters, measureDiversity } from "./clusters.ts";
 import { groupPairs } from "./compare.ts";
 import { hamming } from "./hash-index.ts";
-import { CORNER_COLUMNS, CORNER_ROWS } from "./measure/corners.ts";
-import { findMarks } from "./marks.ts";
 
 /** Descriptors along axes: the same number is the same picture, others are unrelated. */
 const axis = (i: number): Int8Array => Int8Array.from({ length: 144 }, (_, k) => (k === i ? 127 : 0));
@@ -35,25 +33,4 @@ test("diversity is near 1 for unrelated pictures, and 1 / n for one picture n ti
 
 test("clusters hold what is alike, the largest first", () => {
   expect(findClusters([3, 1, 1, 2, 1].map(axis)).map((cluster) => cluster.toSorted())).toEqual([[1, 2, 4], [0], [3]]);
-});
-
-test("a mark in the corner of a third of the pictures is found, in that corner and on those pictures", () => {
-  const size = CORNER_COLUMNS * CORNER_ROWS;
-  // A generator of small whole numbers: what the pictures show themselves.
-  let state = 1;
-  const next = (): number => (state = (state * 48271) % 2147483647) % 21;
-  const corners = Array.from({ length: 12 }, (_, picture) =>
-    Int8Array.from({ length: 4 * size }, (_, i) => {
-      const [x, y] = [i % CORNER_COLUMNS, Math.floor((i % size) / CORNER_COLUMNS)];
-      const isMark = picture % 3 === 0 && i >= 3 * size && y >= 14 && y < 18 && x >= 20 && x < 36;
-      return next() - 10 + (isMark ? ((x * 7 + y * 3) % 5 < 2 ? 60 : -40) : 0);
-    }),
-  );
-  expect(findMarks(corners, [])).toEqual([{ corner: "bottom right", pictures: [0, 3, 6, 9] }]);
-  expect(
-    findMarks(
-      corners.map((own) => own.map((value, i) => (i >= 3 * size ? 0 : value))),
-      [],
-    ),
-  ).toEqual([]);
 });

@@ -1,5 +1,7 @@
 /** Marks that stand in the same corner of many pictures, such as watermarks and signatures. Pure. */
 import { CORNER_COLUMNS, CORNER_ROWS, cornerNames, type CornerName } from "./measure/corners.ts";
+import { dot, levelContrast } from "./mark-fields.ts";
+import { hasMark, isMark, likenessTo, type Mark, markOf, type Member, SIZE, templateOf } from "./mark-shape.ts";
 import { thresholds } from "./thresholds.ts";
 
 export interface RepeatedMark {
@@ -8,18 +10,24 @@ export interface RepeatedMark {
   readonly pictures: readonly number[];
 }
 
-const SIZE = CORNER_COLUMNS * CORNER_ROWS;
-/** A mark fills a part of the corner: windows of 14 x 4 cells, over each other, are looked at one by one. */
-const WINDOW = { columns: 14, rows: 4, stepX: 4, stepY: 1 } as const;
+/** A mark fills a part of the corner: windows of 20 x 6 cells, over each other, are looked at one by one. */
+const WINDOW = { columns: 20, rows: 6, stepX: 5, stepY: 2 } as const;
 const LENGTH = WINDOW.columns * WINDOW.rows;
+/** Share of a window that must show something: a speck agrees with any other. */
+const FILLED = 0.15;
 /** Pictures that are compared each with each; the others are compared with what these have in common. */
-const MAX_SAMPLE = 60;
+const MAX_SAMPLE = 40;
+/** A mark that many pictures have is on fewer of the sample by chance. */
+const SAMPLED = 0.6;
+/** Windows that most pictures agree in, from each of which a mark is grown. */
+const SEEDS = 4;
 /** Rounds of averaging the pictures that share the mark and looking again which do. */
-const ROUNDS = 3;
-/** Root mean square of a window below which there is nothing in it, in grey levels. */
-const FAINTEST = 1;
+const ROUNDS = 4;
 
 /**
+ * What many pictures share in a corner while all else in it differs (the persistent edges of Dekel et al. 2017, for sets of which only
+ * a part is marked). Marks must stand at the same share of the shorter side.
+ *
  * @param corners of each picture, see `measureCorners`
  * @param groups copies of each other, which share everything and so no mark: only the first of each is looked at
  */
@@ -28,40 +36,57 @@ export function findMarks(corners: readonly Int8Array[], groups: readonly (reado
   const groupOf = new Map(groups.flatMap((group) => group.map((index) => [index, group] as const)));
   const distinct = [...corners.keys()].filter((index) => !repeated.has(index));
   return cornerNames.flatMap((corner, place) => {
-    const found = findInCorner(
-      distinct.flatMap((index) => corners[index] ?? []),
-      place * SIZE,
-    );
+    const own = distinct.map((index) => corners[index]?.subarray(place * SIZE, (place + 1) * SIZE) ?? new Int8Array(SIZE));
+    const found = findInCorner(own, place);
     const pictures = found.flatMap((i) => groupOf.get(distinct[i] ?? 0) ?? [distinct[i] ?? 0]).sort((a, b) => a - b);
     return found.length > 0 ? [{ corner, pictures: [...new Set(pictures)] }] : [];
   });
 }
 
-/**
- * Places of the pictures that have the mark of a corner. What windows share must be shared by many pictures; a mark then shows in many
- * windows, and a picture has it that shows it in some of them, or shows its reverse in all: white letters with a dark outline are
- * light on a dark ground and dark on a white one.
- */
-function findInCorner(corners: readonly Int8Array[], from: number): readonly number[] {
+/** Places of the pictures that have the mark of a corner; none where there is no mark. */
+function findInCorner(corners: readonly Int8Array[], corner: number): readonly number[] {
   const least = Math.max(thresholds.markMinimum.value, thresholds.markShare.value * corners.length);
-  const counts = new Float64Array(corners.length);
-  const likeness = new Float64Array(corners.length);
-  const patches = new Float32Array(corners.length * LENGTH);
-  let windows = 0;
-  for (const offset of windowOffsets()) {
-    for (const [i, own] of corners.entries()) cutPatch(own, from + offset, patches.subarray(i * LENGTH, (i + 1) * LENGTH));
-    const shared = findShared(patches, corners.length);
-    if (!shared || shared.members.length < least) continue;
-    windows++;
-    for (const i of shared.members) counts[i] = (counts[i] ?? 0) + 1;
-    for (const i of corners.keys()) likeness[i] = (likeness[i] ?? 0) + dot(patches, i, shared.template, 0);
+  if (corners.length < least) return [];
+  const count = Math.min(corners.length, MAX_SAMPLE);
+  const sample = Array.from({ length: count }, (_, i) => Math.floor((i * corners.length) / count)).flatMap((i) => {
+    const own = corners[i];
+    return own ? [levelContrast(own)] : [];
+  });
+  const needed = Math.max(thresholds.markMinimum.value, (SAMPLED * least * count) / corners.length);
+  for (const seed of findSeeds(sample, needed)) {
+    const mark = growMark(sample, seed);
+    if (!mark || mark.members.length < needed || !isMark(mark, corner)) continue;
+    const found = [...corners.entries()].filter(([, own]) => hasMark(mark, levelContrast(own)));
+    if (found.length >= least) return found.map(([i]) => i);
   }
-  if (windows < thresholds.markWindows.value) return [];
-  return [...corners.keys()].filter(
-    (i) =>
-      (counts[i] ?? 0) >= thresholds.markWindowShare.value * windows ||
-      (likeness[i] ?? 0) <= -thresholds.markReverse.value * windows,
+  return [];
+}
+
+/** Pictures that agree in a part of the corner. */
+interface Seed {
+  readonly members: readonly Member[];
+  readonly agreement: number;
+}
+
+/** Those of the windows in which pictures agree best. */
+function findSeeds(fields: readonly Float32Array[], needed: number): readonly (readonly Member[])[] {
+  const patches = new Float32Array(fields.length * LENGTH);
+  const seeds = [...windowOffsets()].flatMap((offset) => {
+    for (const [i, field] of fields.entries()) cutPatch(field, offset, patches.subarray(i * LENGTH, (i + 1) * LENGTH));
+    return largestAgreement(patches, fields.length, needed) ?? [];
+  });
+  const byMembers = new Map(
+    seeds
+      .sort((a, b) => a.agreement - b.agreement)
+      .map(({ members }) => [
+        members
+          .map(({ place }) => place)
+          .sort()
+          .join(),
+        members,
+      ]),
   );
+  return [...byMembers.values()].reverse().slice(0, SEEDS);
 }
 
 function* windowOffsets(): Generator<number> {
@@ -70,70 +95,60 @@ function* windowOffsets(): Generator<number> {
   }
 }
 
-/** A window of length 1 and mean 0, or of zeros where nothing is in it. */
-function cutPatch(corners: Int8Array, from: number, patch: Float32Array): void {
-  let sum = 0;
+/** A window of length 1, or of zeros where next to nothing is in it. */
+function cutPatch(field: Float32Array, from: number, patch: Float32Array): void {
+  let [squares, filled] = [0, 0];
   for (let row = 0, i = 0; row < WINDOW.rows; row++) {
     for (let at = from + row * CORNER_COLUMNS; at < from + row * CORNER_COLUMNS + WINDOW.columns; at++, i++) {
-      const value = corners[at] ?? 0;
+      const value = field[at] ?? 0;
       patch[i] = value;
-      sum += value;
+      squares += value * value;
+      if (Math.abs(value) > 0.5) filled++;
     }
   }
-  const mean = sum / LENGTH;
-  let squares = 0;
-  for (let i = 0; i < LENGTH; i++) {
-    const value = (patch[i] ?? 0) - mean;
-    patch[i] = value;
-    squares += value * value;
-  }
-  const scale = squares < FAINTEST * FAINTEST * LENGTH ? 0 : 1 / Math.sqrt(squares);
+  const scale = filled < FILLED * LENGTH ? 0 : 1 / Math.sqrt(squares);
   for (let i = 0; i < LENGTH; i++) patch[i] = (patch[i] ?? 0) * scale;
 }
 
-/** Pictures whose window is like that of the picture that most others are like, and what they have in common. */
-function findShared(
-  patches: Float32Array,
-  count: number,
-): { readonly members: readonly number[]; readonly template: Float32Array } | undefined {
-  const sample = Array.from({ length: Math.min(count, MAX_SAMPLE) }, (_, i) =>
-    Math.floor((i * count) / Math.min(count, MAX_SAMPLE)),
-  );
-  const limit = thresholds.markCorrelation.value;
-  const partners = sample.map(() => 0);
-  for (const [i, one] of sample.entries()) {
-    for (let j = i + 1; j < sample.length; j++) {
-      if (dot(patches, one, patches, sample[j] ?? 0) < limit) continue;
-      partners[i] = (partners[i] ?? 0) + 1;
-      partners[j] = (partners[j] ?? 0) + 1;
+/** The picture that most others agree with in a window, with those others; undefined where fewer do than are needed. */
+function largestAgreement(patches: Float32Array, count: number, needed: number): Seed | undefined {
+  const partners = Array.from({ length: count }, (_, place): { members: Member[]; agreement: number } => ({
+    members: [{ place, sign: 1 }],
+    agreement: 0,
+  }));
+  const add = (own: number, place: number, likeness: number): void => {
+    const partner = partners[own];
+    if (!partner) return;
+    partner.members.push({ place, sign: likeness > 0 ? 1 : -1 });
+    partner.agreement += Math.abs(likeness);
+  };
+  for (let i = 0; i < count; i++) {
+    for (let j = i + 1; j < count; j++) {
+      const likeness = dot(patches, i * LENGTH, patches, j * LENGTH, LENGTH);
+      if (Math.abs(likeness) < thresholds.markSeed.value) continue;
+      add(i, j, likeness);
+      add(j, i, likeness);
     }
   }
-  const most = Math.max(0, ...partners);
-  const seed = sample[partners.indexOf(most)];
-  if (seed === undefined || most < 2) return undefined;
-  let template: Float32Array = patches.slice(seed * LENGTH, (seed + 1) * LENGTH);
-  let members: number[] = [];
+  const best = partners.reduce((most, partner) => (partner.agreement > most.agreement ? partner : most));
+  return best.members.length < needed ? undefined : best;
+}
+
+/** From pictures that agree in a window to all that agree in the mark of which it is a part. */
+function growMark(fields: readonly Float32Array[], seed: readonly Member[]): Mark | undefined {
+  let members = seed;
   for (let round = 0; round < ROUNDS; round++) {
-    // The mean of many is cleaner than any one: what the pictures show behind the mark averages out.
-    members = [];
-    for (let i = 0; i < count; i++) if (dot(patches, i, template, 0) >= limit) members.push(i);
-    template = meanOf(patches, members);
+    const shared = templateOf(fields, members);
+    // A picture is held against what the others have in common, or it would agree with itself.
+    const next = fields.flatMap((field, place): Member[] => {
+      const others = members.filter((member) => member.place !== place);
+      const likeness = likenessTo(others.length < members.length ? templateOf(fields, others) : shared, field);
+      return Math.abs(likeness) < thresholds.markCorrelation.value ? [] : [{ place, sign: likeness > 0 ? 1 : -1 }];
+    });
+    if (next.length < thresholds.markMinimum.value) return undefined;
+    const isSettled = next.length === members.length && next.every(({ place }, i) => members[i]?.place === place);
+    members = next;
+    if (isSettled) break;
   }
-  return { members, template };
-}
-
-/** Of the i-th patch of one list and the j-th of the other. */
-function dot(a: Float32Array, i: number, b: Float32Array, j: number): number {
-  const [from, to] = [i * LENGTH, j * LENGTH];
-  let sum = 0;
-  for (let k = 0; k < LENGTH; k++) sum += (a[from + k] ?? 0) * (b[to + k] ?? 0);
-  return sum;
-}
-
-/** Brought to length 1. */
-function meanOf(patches: Float32Array, members: readonly number[]): Float32Array {
-  const sum = new Float32Array(LENGTH);
-  for (const i of members) for (let k = 0; k < LENGTH; k++) sum[k] = (sum[k] ?? 0) + (patches[i * LENGTH + k] ?? 0);
-  const length = Math.sqrt(dot(sum, 0, sum, 0));
-  return sum.map((value) => value / Math.max(1e-9, length));
+  return markOf(fields, members);
 }

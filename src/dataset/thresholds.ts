@@ -118,25 +118,32 @@ export const thresholds = table({
   // Repeated marks.
   markShare: { value: 0.2, unit: "of the pictures", about: "a mark on more of them is learnt", source: heuristic },
   markMinimum: { value: 3, unit: "pictures", about: "fewer are a coincidence", source: heuristic },
-  markCorrelation: { value: 0.65, unit: "correlation", about: "corners with the same mark agree by at least", source: proof },
-  markWindows: {
-    value: 6,
-    unit: "windows",
-    about: "of 119 in a corner show a mark; in fewer it is a coincidence",
-    source: proof,
-  },
-  markWindowShare: {
-    value: 0.12,
-    unit: "of the windows",
-    about: "that show the mark do so in each picture that has it",
-    source: proof,
-  },
-  markReverse: {
-    value: 0.42,
+  markSeed: {
+    value: 0.5,
     unit: "correlation",
-    about: "a mark with light letters agrees with itself on a white ground by less than minus this",
+    about: "a part of the corner agrees by at least, from which a mark is grown",
     source: proof,
   },
+  markCorrelation: {
+    value: 0.4,
+    unit: "correlation",
+    about: "corners from which the mark is made agree by at least",
+    source: proof,
+  },
+  markLikeness: { value: 0.36, unit: "", about: "a picture with the mark is like it by at least", source: proof },
+  markEvidence: {
+    value: 700,
+    unit: "cells",
+    about: "that a mark has, of 2560 in a corner, times the pictures that it is made from, are no coincidence",
+    source: proof,
+  },
+  markInner: {
+    value: 0.05,
+    unit: "of the mark",
+    about: "at the sides that face the picture's middle: more goes on into the picture, and is no mark",
+    source: proof,
+  },
+  markLine: { value: 0.6, unit: "correlation", about: "with itself a few cells on: more is a line or an edge", source: proof },
   // Variety.
   clusterLikeness: { value: 0.8, unit: "cosine", about: "pictures of one cluster are at least so alike", source: heuristic },
   clusterShare: { value: 0.4, unit: "of the pictures", about: "one cluster with more outweighs the others", source: heuristic },

@@ -1,16 +1,16 @@
 /** The four corners of a picture without their slow changes: what a mark that stands on many pictures is found by. Pure. */
 import type { Pixels } from "../../formats/images.ts";
 
-export const CORNER_COLUMNS = 40;
-export const CORNER_ROWS = 20;
+export const CORNER_COLUMNS = 80;
+export const CORNER_ROWS = 32;
 /** In this order in `measureCorners`. */
 export const cornerNames = ["top left", "top right", "bottom left", "bottom right"] as const;
 export type CornerName = (typeof cornerNames)[number];
 
-/** A cell's side as a share of the picture's shorter side: the corners are 36 % of it wide and 18 % high. */
-const CELL = 0.009;
+/** A cell's side as a share of the picture's shorter side: the corners are 48 % of it wide and 19 % high. */
+const CELL = 0.006;
 
-/** [4, 20, 40]: luma less its mean over 5 x 5 cells, clamped to -127..127. */
+/** [4, 32, 80]: luma less its mean over 5 x 5 cells, clamped to -127..127. */
 export function measureCorners(pixels: Pixels): Int8Array {
   const cellPx = CELL * Math.min(pixels.widthPx, pixels.heightPx);
   const out = new Int8Array(4 * CORNER_COLUMNS * CORNER_ROWS);
@@ -43,7 +43,7 @@ function sumCells({ data, widthPx, heightPx, channels }: Pixels, left: number, t
 }
 
 interface CellSums {
-  /** [20, 40] */
+  /** [32, 80] */
   readonly cells: Int32Array;
   /** Read in each cell. */
   readonly points: number;
