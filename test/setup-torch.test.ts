@@ -72,6 +72,22 @@ describe.skipIf(python === undefined)("with a Python (skipped: there is no pytho
   const numpy = ["2.2.6", "2.3.5"].map((version) => ({ name: "numpy", version, files: { "numpy/__init__.py": "" } }));
   const plan = () => planSetup({ env, python, build: "cpu", index: wheels(), installer: "pip" });
 
+  test("what the installer prints is told line by line while it runs, whatever pieces it comes in", async () => {
+    const script = `
+import sys, time
+for piece in ("Collec", "ting a\\nDownload", "ing b\\rInst", "alling c"):
+    sys.stdout.write(piece); sys.stdout.flush(); time.sleep(0.3)
+sys.exit(3)`;
+    const install = await plan();
+    if (install.kind !== "install") throw new Error("nothing to install");
+    const step = { what: "print", command: python ?? "", args: ["-c", script] };
+    const told: { readonly line: string; readonly at: number }[] = [];
+    const onLine = (line: string): void => void told.push({ line, at: performance.now() });
+    await expect(runSetup({ ...install, steps: [step] }, { onLine })).rejects.toThrow("Could not print");
+    expect(told.map(({ line }) => line)).toEqual(["Collecting a", "Downloading b", "Installing c"]);
+    expect((told.at(-1)?.at ?? 0) - (told[0]?.at ?? 0)).toBeGreaterThan(200);
+  });
+
   test("a folder without PyTorch ends in a sentence, and nothing is left", async () => {
     makeWheels(python ?? "", wheels(), numpy);
     await expect(runSetup(await plan())).rejects.toThrow(

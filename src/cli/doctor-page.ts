@@ -29,10 +29,12 @@ const marks: Readonly<Record<Mark, string>> = { ok: "ok", mind: "MIND", broken: 
 const colours: Readonly<Record<Mark, string>> = { ok: "32", mind: "33", broken: "31", none: "0" };
 const MARK = 8;
 const LABEL = 12;
+/** Narrower windows than this leave no room for the words of a row. */
+const LEAST_COLUMNS = 40;
 
 /** The page, without a line end. */
 export function describeDoctor(report: DoctorReport, { columns, isColoured, home }: DoctorPageOptions): string {
-  const width = Math.max(columns, 60);
+  const width = Math.max(columns, LEAST_COLUMNS);
   const paint = (text: string, code: string): string => (isColoured ? `\u001b[${code}m${text}\u001b[0m` : text);
   const markOf = (mark: Mark): string => paint(marks[mark].padEnd(MARK), colours[mark]);
   const rowLine = ({ mark, label, text }: Row): string =>

@@ -141,7 +141,9 @@ async function carryOut(plan: SetupPlan, terminal: Terminal): Promise<number> {
       },
       onLine(text) {
         // What is there already, and warnings about pip itself, tell nothing.
-        if (/^(Collecting|Downloading|Installing|Resolved|Prepared|Installed|Processing|Saved)/.test(text)) line = text;
+        if (!/^(Collecting|Downloading|Installing|Resolved|Prepared|Installed|Processing|Saved)/.test(text)) return;
+        line = text;
+        if (!terminal.isInteractive) terminal.out(`  ${text}`);
       },
     });
     clearInterval(timer);

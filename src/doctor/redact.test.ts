@@ -9,6 +9,7 @@ test.each([
   ["in /mnt/secret-client/eva/runs (full)", "in …/ (full)"],
   ['File "/home/eva/x/site-packages/torch/lib/libc10.so": no', 'File "~/…/libc10.so": no'],
   ["LD_LIBRARY_PATH=/usr/local/cuda-11.8/lib64:/data/eva/lib", "LD_LIBRARY_PATH=/usr/local/cuda-11.8/lib64:…/"],
+  ["LD_LIBRARY_PATH=/usr/local/cuda/lib64:/home/eva/x/lib:/home/eva/y", "LD_LIBRARY_PATH=/usr/local/cuda/lib64:~/…/:~/…/"],
   ["no file: /srv/clients/x", "no file: …/"],
   ["eva@evas-box, evaluate", "<user>@<host>, evaluate"],
   ["https://download.pytorch.org/whl/cu130 and 3/4", "https://download.pytorch.org/whl/cu130 and 3/4"],

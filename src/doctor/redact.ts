@@ -10,7 +10,7 @@ export interface PrivateWords {
 const publicFolders =
   /^(\/(usr|opt\/(rocm|homebrew|conda|miniconda3?|venv)|lib|lib64|dev|proc|sys|etc|Library|System|Applications)(\/|$)|[A-Za-z]:\\(Windows|Program Files)\b|~[\\/]\.(local[\\/]share|cache)[\\/]gesso\b)/;
 /** Paths from the root or the home folder, where no word, number or address goes before. */
-const paths = /(?:(?<![…\w~.:/\\])|(?<=[=:](?=\/\w))(?<!https?:))(?:~[\\/]|\/|[A-Za-z]:\\)[^\s"'`:;,()[\]<>]+/g;
+const paths = /(?:(?<![…\w~.:/\\])|(?<=[=:](?=~?\/\w))(?<!https?:))(?:~[\\/]|\/|[A-Za-z]:\\)[^\s"'`:;,()[\]<>]+/g;
 /** Names that everybody has. */
 const commonNames = new Set(["root", "user", "admin", "localhost", "ubuntu", "runner", "node"]);
 

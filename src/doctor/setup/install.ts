@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import type { Readable } from "node:stream";
 import { checkEngine, type EngineCheck, isRight } from "../../engines/check-engine.ts";
 import { createTorchEngine } from "../../engines/torch/engine.ts";
 import { ownTorchFolder, pythonIn, recordName } from "../../engines/torch/find-python.ts";
@@ -65,18 +66,27 @@ function recordOf(plan: SetupPlan, { torch }: DeviceInfo): Readonly<Record<strin
 /** False when it was interrupted. */
 async function runStep({ command, args, what }: SetupStep, stage: string, { signal, onLine }: SetupHooks): Promise<boolean> {
   let said = "";
-  const listen = (chunk: Buffer): void => {
-    const text = chunk.toString("utf8");
-    said = (said + text).slice(-mostSaid);
-    for (const line of text.split(/[\r\n]+/)) if (line.trim() !== "") onLine?.(line.trim());
+  /** Both streams come in pieces that end anywhere; each is told of line by line. */
+  const listen = (stream: Readable): void => {
+    let begun = "";
+    const tell = (line: string): void => {
+      if (line.trim() !== "") onLine?.(line.trim());
+    };
+    stream.setEncoding("utf8").on("data", (text: string) => {
+      said = (said + text).slice(-mostSaid);
+      const lines = (begun + text).split(/[\r\n]+/);
+      begun = lines.pop() ?? "";
+      lines.forEach(tell);
+    });
+    stream.on("end", () => tell(begun));
   };
   const code = await new Promise<number | null>((resolve, reject) => {
     const child = spawn(command, args, { env: stepEnvironment(stage), stdio: ["ignore", "pipe", "pipe"], windowsHide: true });
     const stop = (): void => void child.kill();
     if (signal?.aborted) stop();
     signal?.addEventListener("abort", stop, { once: true });
-    child.stdout.on("data", listen);
-    child.stderr.on("data", listen);
+    listen(child.stdout);
+    listen(child.stderr);
     child.on("error", reject);
     child.on("close", (status) => {
       signal?.removeEventListener("abort", stop);
