@@ -12,6 +12,7 @@ import { inspectProof } from "./inspect/proof.ts";
 import { inspectSpeed } from "./inspect/speed.ts";
 import { makeFullSize } from "./make-full-size.ts";
 import { packGpu } from "./pack-gpu.ts";
+import { quantised } from "./quantised.ts";
 import { sdxlMemory } from "./sdxl-memory.ts";
 import { sdxlStep } from "./sdxl-step.ts";
 import { steady } from "./steady.ts";
@@ -33,6 +34,7 @@ const claims: readonly Claim[] = [
   makeFullSize("sd15"),
   sdxlStep,
   sdxlMemory,
+  quantised,
   torchSdxl,
   packGpu,
 ];

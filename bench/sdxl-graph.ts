@@ -1,4 +1,5 @@
 /** A LoRA training step of SDXL as the trainer makes it, before any pass: at its full size, or with fewer and narrower blocks. */
+import type { BaseModel } from "../src/checkpoints/base.ts";
 import { readClipVocabulary } from "../src/checkpoints/clip-vocabulary.ts";
 import type { Graph } from "../src/graph/graph.ts";
 import { adapterBufferNames, adapterShapes } from "../src/lora/inject.ts";
@@ -19,6 +20,15 @@ export const reducedUnet = {
   transformer_layers_per_block: [1, 1, 2],
 };
 
+/** SDXL's text encoders, of which a step on embeddings takes the widths only. */
+export async function sdxlTextEncoders(): Promise<BaseModel["textEncoders"]> {
+  const vocabulary = await readClipVocabulary();
+  return (["text_encoder", "text_encoder_2"] as const).map((name) => {
+    const config = parseClipTextConfig(fullSizeConfigs.sdxl.textEncoders[name]);
+    return { name, config, tokenizer: createClipTokenizer({ ...vocabulary, maxLength: config.maxPositionEmbeddings }) };
+  });
+}
+
 /** Batch 1, embeddings of SDXL's text encoders, adapters on the projections of every attention, AdamW. */
 export async function buildSdxlStep(options: {
   /** A UNet's config.json; SDXL's own where absent. */
@@ -28,12 +38,7 @@ export async function buildSdxlStep(options: {
   readonly rank: number;
 }): Promise<Graph> {
   const { config = sdxlUnet, side, rank } = options;
-  const vocabulary = await readClipVocabulary();
-  const textEncoders = (["text_encoder", "text_encoder_2"] as const).map((name) => {
-    const text = parseClipTextConfig(fullSizeConfigs.sdxl.textEncoders[name]);
-    return { name, config: text, tokenizer: createClipTokenizer({ ...vocabulary, maxLength: text.maxPositionEmbeddings }) };
-  });
-  const base = { unet: parseUnetConfig(config), textEncoders };
+  const base = { unet: parseUnetConfig(config), textEncoders: await sdxlTextEncoders() };
   const targets = findAdapterTargets(base, "attention", false);
   const parameters = targets.flatMap(({ path, weightShape }) => {
     const [names, shapes] = [adapterBufferNames({ path }), adapterShapes(weightShape, rank)];
