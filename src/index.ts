@@ -87,7 +87,7 @@ export type { LoraType } from "./planner/recipes.ts";
 export { targetSets } from "./lora/targets.ts";
 export type { TargetSet } from "./lora/targets.ts";
 
-export type { Losses, PreflightEvent, TrainEvent, Validation } from "./trainer/events.ts";
+export type { Losses, MemoryEvent, PreflightEvent, TrainEvent, Validation } from "./trainer/events.ts";
 export { readEvents, readPlan } from "./trainer/run-folder.ts";
 
 export { basePrecisions, chooseEngine, createChosenEngine, engineNames, precisions } from "./engines/choose.ts";

@@ -55,13 +55,15 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-capture", action="store_true", help="without a CUDA graph")
     parser.add_argument("--compile", action="store_true", help="by PyTorch's compiler")
+    parser.add_argument("--any-order", action="store_true", help="let kernels add in any order, as PyTorch does by default; other bytes each time")
     parser.add_argument("--ours-only", action="store_true")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def pass_on(options: argparse.Namespace) -> list[str]:
-    flags = [flag for flag, given in (("--no-capture", options.no_capture), ("--compile", options.compile)) if given]
+    choices = (("--no-capture", options.no_capture), ("--compile", options.compile), ("--any-order", options.any_order))
+    flags = [flag for flag, given in choices if given]
     counts = [(name, getattr(options, name)) for name in ("device", "steps", "warmup", "threads")]
     return [*flags, *(text for name, value in counts for text in (f"--{name}", str(value)))]
 
@@ -112,10 +114,9 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     from runtime import Runtime
 
     pack = json.loads((HERE / "programs" / f"{name}.json").read_text(encoding="utf-8"))
-    is_compiled = options.compile
-    start = {"device": options.device, "threads": options.threads, "tf32": False, "deterministic": True}
+    start = {"device": options.device, "threads": options.threads, "tf32": False, "deterministic": not options.any_order}
     runtime = Runtime()
-    runtime.call_start({**start, "capture": not options.no_capture, "compile": is_compiled}, {})
+    runtime.call_start({**start, "capture": not options.no_capture, "compile": options.compile}, {})
     device = open_device(runtime.options)
     before = peak_bytes(device)
     torch.manual_seed(1)
