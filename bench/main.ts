@@ -4,6 +4,7 @@ import { countThreads, nameDevice } from "../src/engines/ort/device.ts";
 import { findNearest, UserError } from "../src/errors.ts";
 import { type BenchOptions, type Claim, describeMachine } from "./claim.ts";
 import { speedClaim } from "./speed.ts";
+import { forecast } from "./forecast.ts";
 import { grid } from "./grid.ts";
 import { heldOut } from "./held-out.ts";
 import { inspectFaces } from "./inspect/faces.ts";
@@ -25,6 +26,7 @@ const claims: readonly Claim[] = [
   torchStep,
   steady,
   heldOut,
+  forecast,
   grid,
   inspectSpeed,
   inspectProof,

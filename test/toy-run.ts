@@ -11,7 +11,11 @@ import type { TrainEvent } from "../src/trainer/events.ts";
 import type { TrainOptions } from "../src/trainer/prepare.ts";
 import { type ToyFamily, writeToyBase, writeToyDataset } from "./toy-base.ts";
 
-export const toyOptions: TrainOptions = { createEngine: () => createOrtEngine({ threads: 1 }), hashCacheFile: undefined };
+export const toyThreads = 1;
+export const toyOptions: TrainOptions = {
+  createEngine: () => createOrtEngine({ threads: toyThreads }),
+  hashCacheFile: undefined,
+};
 
 export interface Toy {
   readonly folder: string;

@@ -110,7 +110,8 @@ export async function measureDevice(choice: StartedChoice): Promise<MeasuredDevi
     const { composites, precision, overhead } = engine;
     return {
       profile,
-      freeBytes: Math.min(profile.memoryBytes, freeBytes ?? availableMemoryBytes()),
+      // What this process holds already counts as the run's own.
+      freeBytes: Math.min(profile.memoryBytes, freeBytes ?? availableMemoryBytes() + process.memoryUsage.rss()),
       facts: { composites, precision, overhead },
     };
   } finally {

@@ -89,6 +89,8 @@ export interface EngineOverhead {
   countMemory(graph: Graph): GraphMemory;
   /** Bytes taken before anything is allocated: the runtime and its libraries, where the memory is that of `DeviceProfile.memoryBytes`. */
   readonly startBytes: number;
+  /** Whether all of it lies in this process, so that what else the process holds counts too. */
+  readonly isInProcess: boolean;
 }
 
 /** What can be told of an engine without starting it: all that a forecast has to know. */

@@ -13,8 +13,10 @@ export interface GraphMemory {
   readonly results: number;
   /** The most that is alive at once of all else that a run computes. */
   readonly activations: number;
-  /** What is held for activations between runs by a graph that was compiled to keep its memory; 0 where nothing is. */
+  /** What is held for activations between runs by a graph that keeps its memory; 0 where none does. */
   readonly held: number;
+  /** Whether it keeps its memory unasked: see `CompileOptions.keepsMemory`. */
+  readonly isKept: boolean;
   /** What the compiled graph takes beside its tensors. */
   readonly compiled: number;
 }
@@ -33,6 +35,7 @@ export function countMemory(graph: Graph, liveness: LivenessOptions = {}): Graph
     results: 0,
     activations: measureLiveness(computed, computed.nodes, liveness).peakBytes,
     held: 0,
+    isKept: false,
     compiled: 0,
   };
 }

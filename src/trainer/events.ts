@@ -47,6 +47,8 @@ export interface MemoryEvent {
   readonly type: "memory";
   /** The most that the engine held since this process began the run, or went on with it: of this process, or of the device. */
   readonly peakBytes: number;
+  /** What this process held before the run. */
+  readonly residentBytes: number;
   readonly forecastBytes: number;
   /** The part of the run that was to take the most. */
   readonly forecastAt: RunPhase;

@@ -5,7 +5,8 @@ import { asked } from "../planner/decide.ts";
 import { type Fit, type FitFigures, fitPlan } from "../planner/fit.ts";
 import { applyFit } from "../planner/fit-reasons.ts";
 import { settingsOf, type TrainPlan, type TrainSettings } from "../planner/plan.ts";
-import { type DatasetLoad, type ForecastBase, forecastRun, type RunForecast } from "./forecast/forecast.ts";
+import { type DatasetLoad, type ForecastBase, forecastCounted, type RunForecast } from "./forecast/forecast.ts";
+import { countGraphs } from "./forecast/graphs.ts";
 
 export interface FitRunInput {
   readonly plan: TrainPlan;
@@ -37,10 +38,15 @@ export function forecaster(
   planned: Pick<TrainSettings, "resolutionPx">,
   { base, load, device: { facts, profile } }: { base: ForecastBase; load: DatasetLoad; device: MeasuredDevice },
 ): Forecaster {
+  // Of the first forecast, which leaves as much behind as the others: forecasts are compared with each other.
+  let residentBytes: number | undefined;
   return (settings) => {
     const engine = { ...facts, precision: settings.precision };
     const dataset = scaleLoad(load, settings.resolutionPx / planned.resolutionPx, settings.bucketStepPx / base.pixelsPerLatent);
-    return forecastRun({ settings, base, dataset, engine, profile });
+    const input = { settings, base, dataset, engine };
+    const graphs = countGraphs(input);
+    residentBytes ??= process.memoryUsage.rss();
+    return forecastCounted({ ...input, residentBytes }, graphs, profile);
   };
 }
 

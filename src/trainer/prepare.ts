@@ -46,6 +46,8 @@ export interface PreparedRun {
   readonly paths: RunPaths;
   readonly base: BaseModel;
   readonly engine: Engine;
+  /** What this process held before the run. */
+  readonly residentBytes: number;
   readonly run: RunPictures;
   /** Indices of the pictures that are trained on, for each bucket in use. */
   readonly members: readonly (readonly number[])[];
@@ -73,6 +75,7 @@ export async function* prepareRun(
   options: TrainOptions,
 ): AsyncGenerator<TrainEvent, PreparedRun> {
   const settings = settingsOf(plan);
+  const residentBytes = process.memoryUsage.rss();
   yield { type: "progress", phase: "base", done: 0, total: 1 };
   const base = await openPlannedBase(settings, options.hashCacheFile);
   const form = textFormOf(base, settings);
@@ -105,6 +108,7 @@ export async function* prepareRun(
     isReady = true;
     return {
       ...prepared,
+      residentBytes,
       get notes() {
         return [...notes, ...encodings.notes];
       },
@@ -207,7 +211,7 @@ function assemble(parts: {
   readonly targets: readonly AdapterTarget[];
   readonly initial: ReadonlyMap<string, AdapterWeights>;
   readonly encodings: Encodings;
-}): Omit<PreparedRun, "notes" | "encodeRest"> {
+}): Omit<PreparedRun, "notes" | "encodeRest" | "residentBytes"> {
   const { plan, settings, form, paths, base, engine, weights, run, targets, initial, encodings } = parts;
   // Mask files are known before any picture is read.
   const masked =

@@ -24,7 +24,7 @@ test("the page has a curve of held-out and training loss, the settings with reas
       ],
       sheets: [{ step: 2, path: "samples/step 2.png" }],
       chosen: { step: 2, reason: "It is best." },
-      memory: { type: "memory", peakBytes: 1.1e9, forecastBytes: 1e9, forecastAt: "training", ratio: 1.1 },
+      memory: { type: "memory", residentBytes: 1e8, peakBytes: 1.1e9, forecastBytes: 1e9, forecastAt: "training", ratio: 1.1 },
       notes: ["<script>"],
     },
     (path) => path,

@@ -11,7 +11,8 @@ import { openSafetensors, readTensor, writeSafetensors } from "../formats/safete
 import { openBase } from "../checkpoints/open-base.ts";
 import { settingsOf, type TrainPlan, type UserChoices } from "../planner/plan.ts";
 import { ortFacts } from "../engines/ort/engine.ts";
-import { collect, createToy, type Toy, toyOptions } from "../../test/toy-run.ts";
+import { ortOverheadOf } from "../engines/ort/overhead.ts";
+import { collect, createToy, type Toy, toyOptions, toyThreads } from "../../test/toy-run.ts";
 import { writeToyDataset } from "../../test/toy-base.ts";
 import type { TrainEvent } from "./events.ts";
 import { datasetLoadOf } from "./forecast/forecast.ts";
@@ -65,7 +66,8 @@ test("what the run took in memory is told beside what was forecast of it", async
   const base = await openBase(toy.baseFolder, { hashCacheFile: undefined });
   const settings = settingsOf(whole.plan);
   const dataset = datasetLoadOf(await readRunPictures(settings), base);
-  const input = { settings, base, dataset, engine: ortFacts };
+  const engine = { ...ortFacts, overhead: ortOverheadOf(toyThreads) };
+  const input = { settings, base, dataset, engine, residentBytes: memory.residentBytes };
   const { peakBytes, peakAt } = forecastMemory(input, countGraphs(input));
   expect(memory).toMatchObject({ forecastBytes: peakBytes, forecastAt: peakAt });
   expect(memory.peakBytes).toBeGreaterThan(0);

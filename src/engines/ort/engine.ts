@@ -1,5 +1,6 @@
 /** The CPU engine: float32 on ONNX Runtime, in a thread of its own. Needs nothing but npm. */
 import type { Graph } from "../../graph/graph.ts";
+import { collectGarbage } from "../collect-garbage.ts";
 import { needBuffers, needData, needFeeds } from "../checks.ts";
 import type {
   BufferSpec,
@@ -15,8 +16,8 @@ import type {
 } from "../engine.ts";
 import { cpuSizes, measureRates } from "../measure.ts";
 import { countThreads, findMemoryBytes, nameDevice } from "./device.ts";
-import { kept, lowerGraph } from "./lower.ts";
-import { ortOverhead, ortOverheadOf } from "./overhead.ts";
+import { buildModel, kept } from "./lower.ts";
+import { countModel, keepsMemory, ortOverhead, ortOverheadOf } from "./overhead.ts";
 import { ThreadClient, transferable } from "./thread-client.ts";
 
 export interface OrtEngine extends Engine {
@@ -45,6 +46,9 @@ export async function createOrtEngine(options: { readonly threads?: number } = {
 
 /** What a forecast has to know of it, before it is started. */
 export const ortFacts: EngineFacts = { composites: kept, precision: "float32", overhead: ortOverhead };
+
+/** Nodes of a graph that leaves much garbage behind. */
+const largeGraph = 1000;
 
 class CpuEngine implements OrtEngine {
   readonly composites = kept;
@@ -109,14 +113,17 @@ class CpuEngine implements OrtEngine {
     await this.#thread.call("free", { name });
   }
 
-  async compile(graph: Graph, { name, keepsMemory = false }: CompileOptions): Promise<Executable> {
+  async compile(graph: Graph, { name, keepsMemory: isAsked = false }: CompileOptions): Promise<Executable> {
     needBuffers("ort", graph, name, this.#specs);
     const feedTypes = new Map(graph.inputs.flatMap(({ attrs }) => (attrs.kind === "feed" ? [[attrs.name, attrs]] : [])));
     const feedShapes = Object.fromEntries([...feedTypes].map(([feed, { shape }]) => [feed, shape]));
-    const model = { ...lowerGraph(graph), feedShapes };
+    const { model: builder, ...names } = buildModel(graph);
+    const isKept = keepsMemory(countModel({ model: builder, ...names }, this.#profile.threads).heldBytes, isAsked);
+    const model = { ...names, bytes: builder.toBytes(), feedShapes };
     const id = this.#executables++;
     const thread = this.#thread;
-    await thread.call("compile", { id, name, keepsMemory, model }, [model.bytes.buffer]);
+    await thread.call("compile", { id, name, keepsMemory: isKept, model }, [model.bytes.buffer]);
+    if (graph.nodes.length > largeGraph) collectGarbage();
     let isDisposed = false;
     return {
       async run(feeds) {

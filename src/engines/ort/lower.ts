@@ -180,8 +180,12 @@ export function lowerGraph(graph: Graph): LoweredModel {
   return { bytes: model.toBytes(), ...names };
 }
 
-/** The model of a graph, not yet written out. */
-export function buildModel(graph: Graph): Omit<LoweredModel, "bytes"> & { readonly model: ModelBuilder } {
+/** A model that is not yet written out. */
+export interface BuiltModel extends Omit<LoweredModel, "bytes"> {
+  readonly model: ModelBuilder;
+}
+
+export function buildModel(graph: Graph): BuiltModel {
   const { graph: withoutSteps, steps } = takeOutAdamW(prepareGraph(graph));
   const prepared = removeDeadCode(decompose(withoutSteps, withKernel));
   const model = new ModelBuilder();

@@ -3,8 +3,8 @@ import type { Graph } from "../../graph/graph.ts";
 import { countBuffers, countFeeds, type GraphMemory } from "../../graph/memory.ts";
 import type { EngineOverhead } from "../engine.ts";
 import { countThreads } from "./device.ts";
-import { buildModel } from "./lower.ts";
-import { countRun } from "./run-memory.ts";
+import { buildModel, type BuiltModel } from "./lower.ts";
+import { countRun, type RunMemory } from "./run-memory.ts";
 
 /** Node with Gesso, sharp and ONNX Runtime loaded and a first trivial graph run. */
 const startBytes = 110e6;
@@ -13,16 +13,28 @@ const sessionBytes = 0.4e6;
 const bytesPerNode = 4000;
 
 export function ortOverheadOf(threads: number): EngineOverhead {
-  return { startBytes, countMemory: (graph) => countOrtMemory(graph, threads) };
+  return { startBytes, isInProcess: true, countMemory: (graph) => countOrtMemory(graph, threads) };
 }
 
 /** For as many threads as an engine starts with, if it isn't told. */
 export const ortOverhead: EngineOverhead = ortOverheadOf(countThreads());
 
+/**
+ * A session that holds no more than this keeps its memory unasked: small values are those that the C library's allocator leaves broken up,
+ * and then holds too.
+ */
+const mostKeptUnasked = 32e6;
+
+/** Whether a session is to have an arena. */
+export function keepsMemory(heldBytes: number, isAsked: boolean): boolean {
+  return isAsked || heldBytes <= mostKeptUnasked;
+}
+
 function countOrtMemory(graph: Graph, threads: number): GraphMemory {
-  const { model, updates } = buildModel(graph);
-  const contents = model.contents();
-  const run = countRun(contents, threads, new Set(updates.map((name) => `update:${name}`)));
+  const built = buildModel(graph);
+  const { updates } = built;
+  const contents = built.model.contents();
+  const run = countModel(built, threads);
   const buffers = new Map(countBuffers(graph));
   // What a run writes goes to a second array, and the two change places. AdamW writes in place.
   for (const name of updates) buffers.set(name, 2 * (buffers.get(name) ?? 0));
@@ -33,6 +45,12 @@ function countOrtMemory(graph: Graph, threads: number): GraphMemory {
     results: run.outputBytes,
     activations: run.liveBytes,
     held: run.heldBytes,
+    isKept: keepsMemory(run.heldBytes, false),
     compiled: sessionBytes + bytesPerNode * contents.nodes.length + constants,
   };
+}
+
+/** What runs of a model take; what they write goes to arrays that are there. */
+export function countModel({ model, updates }: BuiltModel, threads: number): RunMemory {
+  return countRun(model.contents(), threads, new Set(updates.map((name) => `update:${name}`)));
 }

@@ -14,5 +14,6 @@ export function overheadOf(device: string): EngineOverhead {
   return {
     countMemory: (graph: Graph) => ({ ...countMemory(graph), compiled: isCpu ? bytesPerNode * graph.nodes.length : 0 }),
     startBytes: isCpu ? workerBytes : 0,
+    isInProcess: false,
   };
 }

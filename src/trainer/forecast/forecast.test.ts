@@ -7,6 +7,7 @@ import { openBase } from "../../checkpoints/open-base.ts";
 import { ortFacts } from "../../engines/ort/engine.ts";
 import { settingsOf, type TrainSettings, type UserChoices } from "../../planner/plan.ts";
 import { readRunPictures } from "../pictures.ts";
+import { countGraphs } from "./graphs.ts";
 import { datasetLoadOf, type ForecastInput, forecastRun, type RunForecast } from "./forecast.ts";
 
 let toy: Toy;
@@ -68,9 +69,22 @@ test("an adapter of twice the rank takes twice the bytes", async () => {
 });
 
 test("a larger batch takes more activations, recomputing takes fewer", async () => {
-  const two = bytesOf(await forecast({ batch: 2 }), "activations");
-  expect(bytesOf(await forecast({ batch: 4 }), "activations")).toBeGreaterThan(1.8 * two);
-  expect(bytesOf(await forecast({ batch: 2, recompute: true }), "activations")).toBeLessThan(two);
+  const activations = async (choices: Partial<UserChoices>): Promise<number> =>
+    countGraphs(await inputFor(choices)).step.memory.activations;
+  const two = await activations({ batch: 2 });
+  expect(await activations({ batch: 4 })).toBeGreaterThan(1.8 * two);
+  expect(await activations({ batch: 2, recompute: true })).toBeLessThan(two);
+});
+
+test("what a process holds already counts where the engine runs in it, and not where the engine is another process", async () => {
+  const input = await inputFor();
+  const engineBytes = (residentBytes: number, isInProcess: boolean): number => {
+    const engine = { ...ortFacts, overhead: { ...ortFacts.overhead, isInProcess } };
+    return bytesOf(forecastRun({ ...input, engine, residentBytes, profile }), "engine");
+  };
+  expect(engineBytes(1e9, true)).toBe(1e9);
+  expect(engineBytes(0, true)).toBeGreaterThan(ortFacts.overhead.startBytes);
+  expect(engineBytes(1e9, false)).toBe(ortFacts.overhead.startBytes);
 });
 
 test("text encoders are held in training only where they are trained", async () => {

@@ -1,7 +1,7 @@
 /** What a run will take before it is started: memory term by term, and time. Graphs are built as the run will build them; nothing is run. */
 import type { DeviceProfile } from "../../engines/engine.ts";
 import type { RunPictures } from "../pictures.ts";
-import { countGraphs, type DatasetLoad, type ForecastBase, type ForecastInput } from "./graphs.ts";
+import { type CountedGraphs, countGraphs, type DatasetLoad, type ForecastBase, type ForecastInput } from "./graphs.ts";
 import { forecastMemory, type MemoryForecast } from "./memory.ts";
 import { forecastTime, type TimeForecast } from "./time.ts";
 
@@ -18,8 +18,12 @@ export interface RunForecast {
  * const { memory } = forecastRun({ settings, base, dataset: datasetLoadOf(run, base), engine, profile: engine.profile });
  */
 export function forecastRun(input: ForecastInput & { readonly profile: DeviceProfile }): RunForecast {
-  const graphs = countGraphs(input);
-  return { memory: forecastMemory(input, graphs), time: forecastTime(input, graphs, input.profile) };
+  return forecastCounted(input, countGraphs(input), input.profile);
+}
+
+/** As `forecastRun`, from graphs that are counted already. */
+export function forecastCounted(input: ForecastInput, graphs: CountedGraphs, profile: DeviceProfile): RunForecast {
+  return { memory: forecastMemory(input, graphs), time: forecastTime(input, graphs, profile) };
 }
 
 /** What a forecast has to know of a run's pictures. Whether a mask hides in an alpha channel is not known before they are read. */

@@ -62,6 +62,8 @@ export interface ForecastInput {
   readonly base: ForecastBase;
   readonly dataset: DatasetLoad;
   readonly engine: EngineFacts;
+  /** What this process holds before the run; of no account for an engine that is a process of its own. */
+  readonly residentBytes?: number;
 }
 
 export function worstBucket({ buckets }: DatasetLoad): BucketLoad {
@@ -80,10 +82,7 @@ export function countGraphs({ settings, base, dataset, engine }: ForecastInput):
   const graphs = createRunGraphs({ base, settings, form, masked: dataset.masked, precision: engine.precision });
   const count = (graph: Graph, recompute = false): CountedGraph => {
     const ready = prepareGraph(graph, engine, { recompute, storedIn, basePrecision });
-    return {
-      graph: ready,
-      memory: engine.overhead.countMemory(ready),
-    };
+    return { graph: ready, memory: engine.overhead.countMemory(ready) };
   };
   const once = remembered(count);
   const pixels = base.pixelsPerLatent;

@@ -1,5 +1,4 @@
 /** How much memory each part of a run will take at most, term by term. */
-import type { EngineFacts } from "../../engines/engine.ts";
 import type { CountedGraph, CountedGraphs, ForecastInput } from "./graphs.ts";
 import { encodedBytes } from "./graphs.ts";
 
@@ -44,17 +43,18 @@ function sum(terms: readonly MemoryTerm[]): PhaseMemory {
   return { bytes: some.reduce((total, { bytes }) => total + bytes, 0), terms: some };
 }
 
-function encodingTerms(input: ForecastInput, { pictureEncoder, textEncoder }: CountedGraphs): readonly MemoryTerm[] {
-  const { dataset, engine } = input;
-  const [pictures, texts] = [pictureEncoder, textEncoder];
-  const sessions = pictures.memory.compiled * dataset.buckets.length;
+function encodingTerms(input: ForecastInput, graphs: CountedGraphs): readonly MemoryTerm[] {
+  const { dataset } = input;
+  const { pictureEncoder: pictures, textEncoder: texts } = graphs;
+  const count = dataset.buckets.length;
+  const both = [...Array.from({ length: count }, () => pictures), texts];
   // Captions come last, while what encoded the pictures is still there.
-  const isTextWorse = weightBytes(texts) + texts.memory.compiled + working(texts) > working(pictures);
-  const both = isTextWorse ? [pictures, texts] : [pictures];
+  const isTextWorse = weightBytes(texts) + texts.memory.compiled + heldBytes(texts) + working(texts) > working(pictures);
+  const compiled = isTextWorse ? both : both.slice(0, count);
   return [
-    startTerm(engine),
-    ...weightTerms(both),
-    compiledTerm(sessions + (isTextWorse ? texts.memory.compiled : 0), dataset.buckets.length + (isTextWorse ? 1 : 0)),
+    startTerm(input, graphs),
+    ...weightTerms(isTextWorse ? [pictures, texts] : [pictures]),
+    ...compiledTerms(compiled),
     isTextWorse
       ? activationTerm(texts, "of one caption in the text encoders")
       : activationTerm(pictures, "of one picture in the VAE"),
@@ -63,35 +63,26 @@ function encodingTerms(input: ForecastInput, { pictureEncoder, textEncoder }: Co
 
 /** What is held from the first step on. */
 function heldTerms(input: ForecastInput, graphs: CountedGraphs): readonly MemoryTerm[] {
-  const { settings, dataset, engine } = input;
+  const { settings, dataset } = input;
   const { step, apply, losses } = graphs;
-  const count = dataset.buckets.length;
+  const each = [keptStep(input, step), losses];
   return [
-    startTerm(engine),
+    startTerm(input, graphs),
     ...weightTerms([step]),
     ...trainedTerms(input, step, apply),
-    compiledTerm(
-      (step.memory.compiled + losses.memory.compiled) * count + (apply?.memory.compiled ?? 0),
-      2 * count + (apply ? 1 : 0),
-    ),
+    ...compiledTerms([...dataset.buckets.flatMap(() => each), ...(apply ? [apply] : [])]),
     encodedTerm(input),
     ...(settings.previewEvery > 0 ? previewHeld(graphs) : []),
   ];
 }
 
 function trainingTerms(input: ForecastInput, graphs: CountedGraphs): readonly MemoryTerm[] {
-  const { step } = graphs;
-  const { activations, held } = step.memory;
-  const bytes = working(step) + (keepsStep(input) ? Math.max(0, held - activations) : 0);
-  return [...heldTerms(input, graphs), { name: "activations", bytes, about: stepAbout(input) }];
+  return [...heldTerms(input, graphs), activationTerm(keptStep(input, graphs.step), stepAbout(input))];
 }
 
 function validationTerms(input: ForecastInput, graphs: CountedGraphs): readonly MemoryTerm[] {
-  return [
-    ...heldTerms(input, graphs),
-    ...keptTerms(input, graphs),
-    activationTerm(graphs.losses, `of ${input.settings.batch} losses, forward only`),
-  ];
+  const about = `of ${input.settings.batch} losses, forward only`;
+  return [...heldTerms(input, graphs), activationTerm(graphs.losses, about)];
 }
 
 function previewTerms(input: ForecastInput, graphs: CountedGraphs): readonly MemoryTerm[] {
@@ -104,7 +95,6 @@ function previewTerms(input: ForecastInput, graphs: CountedGraphs): readonly Mem
   return [
     ...heldTerms(input, graphs),
     ...(input.settings.previewEvery > 0 ? [] : previewHeld(graphs)),
-    ...keptTerms(input, graphs),
     activationTerm(worst, what),
   ];
 }
@@ -116,34 +106,50 @@ function previewHeld({ preview, step }: CountedGraphs): readonly MemoryTerm[] {
   const known = new Set(step.memory.buffers.keys());
   const extra = weightTerms([decoder, ...(text ? [text] : [])], known);
   // The denoiser once with the adapter, once without.
-  const compiled = 2 * denoiser.memory.compiled + decoder.memory.compiled + (text?.memory.compiled ?? 0);
-  return [...extra, { name: "previews, compiled", bytes: compiled, about: "the graphs that draw" }];
+  const graphs = [denoiser, denoiser, decoder, ...(text ? [text] : [])];
+  const bytes = sumOf(graphs, ({ memory }) => memory.compiled) + sumOf(graphs, heldBytes);
+  return [...extra, { name: "previews, compiled", bytes, about: "the graphs that draw, and what they keep" }];
 }
 
-/** With pictures of one size, a step holds its activations between runs, where the engine can. */
-function keepsStep({ dataset }: ForecastInput): boolean {
-  return dataset.buckets.length === 1;
+/** With pictures of one size the step keeps its memory, where the engine can. */
+function keptStep({ dataset }: ForecastInput, step: CountedGraph): CountedGraph {
+  const isKept = step.memory.isKept || (dataset.buckets.length === 1 && step.memory.held > 0);
+  return { ...step, memory: { ...step.memory, isKept } };
 }
 
-function keptTerms(input: ForecastInput, { step }: CountedGraphs): readonly MemoryTerm[] {
-  const bytes = keepsStep(input) ? step.memory.held : 0;
-  return [{ name: "step's activations, kept", bytes, about: "held for the next step" }];
+/** Making a graph takes JavaScript's memory, which stays with the process: bytes for each of its nodes. Measured. */
+const bytesPerMadeNode = 15_000;
+
+/** In this process, what it holds already, where that is more than what a fresh one would have. */
+function startTerm({ engine: { overhead }, residentBytes = 0 }: ForecastInput, { step }: CountedGraphs): MemoryTerm {
+  const { startBytes, isInProcess } = overhead;
+  const bytes = isInProcess ? Math.max(residentBytes, startBytes + bytesPerMadeNode * step.graph.nodes.length) : startBytes;
+  return { name: "engine", bytes, about: "the program and the engine's libraries" };
 }
 
-function startTerm({ overhead }: EngineFacts): MemoryTerm {
-  return { name: "engine", bytes: overhead.startBytes, about: "the program and the engine's libraries" };
-}
-
-function compiledTerm(bytes: number, count: number): MemoryTerm {
-  return { name: "compiled graphs", bytes, about: `${count} of them` };
+function compiledTerms(graphs: readonly CountedGraph[]): readonly MemoryTerm[] {
+  return [
+    { name: "compiled graphs", bytes: sumOf(graphs, ({ memory }) => memory.compiled), about: `${graphs.length} of them` },
+    { name: "kept by compiled graphs", bytes: sumOf(graphs, heldBytes), about: "activations of small ones and of the step" },
+  ];
 }
 
 function activationTerm(graph: CountedGraph, about: string): MemoryTerm {
   return { name: "activations", bytes: working(graph), about };
 }
 
-function working({ memory }: CountedGraph): number {
-  return memory.activations + memory.feeds + memory.results;
+/** What a graph holds all the time. */
+function heldBytes({ memory: { isKept, held } }: CountedGraph): number {
+  return isKept ? held : 0;
+}
+
+/** What a run of a graph takes beside that. */
+function working({ memory: { isKept, activations, feeds, results } }: CountedGraph): number {
+  return (isKept ? 0 : activations) + feeds + results;
+}
+
+function sumOf(graphs: readonly CountedGraph[], bytesOf: (graph: CountedGraph) => number): number {
+  return graphs.reduce((total, graph) => total + bytesOf(graph), 0);
 }
 
 function weightBytes({ memory }: CountedGraph): number {
