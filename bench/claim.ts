@@ -13,6 +13,8 @@ export interface BenchOptions {
   readonly warmup: number;
   /** Pictures that inspect looks at. */
   readonly pictures: number;
+  /** One part of what a claim is measured on; undefined for all. */
+  readonly part: string | undefined;
   /** A Python interpreter with torch, diffusers and peft. */
   readonly python: string | undefined;
   /** A base model to measure with. */

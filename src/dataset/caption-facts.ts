@@ -1,14 +1,7 @@
 /** What there is to know about each caption before it is judged: its parts, its kind, its tokens, and where the trigger word stands. Pure. */
-import {
-  backgroundWords,
-  colourFamilies,
-  emptyWords,
-  exclusiveGroups,
-  lightWords,
-  mixedTags,
-  qualityTags,
-  styleWords,
-} from "./caption-words.ts";
+import { findLooks } from "./caption-looks.ts";
+import { namesLight, namesPlace } from "./caption-places.ts";
+import { colourFamilies, emptyWords, exclusiveGroups, mixedTags, qualityTags } from "./caption-words.ts";
 import { tidyCaption } from "./captions.ts";
 import { thresholds } from "./thresholds.ts";
 
@@ -57,7 +50,7 @@ export function describeCaption(
   const { tokenizer } = options;
   const tags = splitTags(text);
   const words = wordsOf(text);
-  const line = spaced(text);
+  const around = withoutSubject(text, options.trigger);
   return {
     text,
     kind: kindOf(text, options.trigger),
@@ -66,12 +59,18 @@ export function describeCaption(
     tokens: tokenizer?.encode(text).length,
     cutOff: tokenizer?.cutOff(text) ?? "",
     trigger: placeOf(text, options.trigger),
-    styleWords: spacedLists.style.filter(([, word]) => line.includes(word)).map(([word]) => word),
+    styleWords: findLooks(tags, text.toLowerCase().replace(/[^\p{L}\p{N}'-]+/gu, " ")),
     qualityTags: tags.filter((tag) => qualityTags.some((pattern) => pattern.test(tag))),
-    namesBackground: spacedLists.background.some((word) => line.includes(word)),
-    namesLight: spacedLists.light.some((word) => line.includes(word)),
+    namesBackground: namesPlace(around, spaced(around)),
+    namesLight: namesLight(spaced(around)),
     contradictions: findContradictions(tags),
   };
+}
+
+/** Less a first part such as "a lamp": what is shown says nothing of where it is, though it may be a word for places and lights. */
+function withoutSubject(text: string, trigger: string | undefined): string {
+  const [first = "", ...others] = text.split(",").filter((part) => part.trim() !== trigger);
+  return /^\s*(?:a|an|the)\s+[\p{L}-]+(?:\s[\p{L}-]+)?\.?\s*$/iu.test(first) ? others.join(",") : text;
 }
 
 /** The rule of Civitai's trainer: long with few commas is a sentence. Of short texts, those whose parts are long. */
@@ -115,13 +114,6 @@ function wordsOf(text: string): readonly string[] {
 function spaced(text: string): string {
   return ` ${text.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, " ")} `.replace(/ {2,}/g, " ");
 }
-
-/** Word lists as they are looked for. */
-const spacedLists = {
-  style: styleWords.map((word) => [word, spaced(word)] as const),
-  background: backgroundWords.map(spaced),
-  light: lightWords.map(spaced),
-};
 
 function placeOf(text: string, trigger: string | undefined): TriggerPlace {
   const word = tidyCaption(trigger ?? "");
@@ -184,10 +176,11 @@ function findContradictions(tags: readonly string[]): readonly string[] {
 function twoColours(tags: readonly string[], part: string): readonly string[] {
   const named = tags.flatMap((tag) => {
     const words = tag.split(/[ -]/);
-    const family = words.at(-1) === part ? colourFamilies.get(words.at(-2) ?? "") : undefined;
-    return family === undefined ? [] : [{ tag, family }];
+    const families = words.at(-1) === part ? colourFamilies.get(words.at(-2) ?? "") : undefined;
+    return families === undefined ? [] : [{ tag, families }];
   });
-  return new Set(named.map(({ family }) => family)).size > 1
-    ? [`${named.map(({ tag }) => tag).join(", ")} (the colour of the ${part})`]
-    : [];
+  const isApart = named.some(({ families }, i) =>
+    named.slice(i + 1).some((other) => ![...families].some((family) => other.families.has(family))),
+  );
+  return isApart ? [`${named.map(({ tag }) => tag).join(", ")} (the colour of the ${part})`] : [];
 }

@@ -1,184 +1,5 @@
 /** The words that captions are judged by. English, and the tag vocabularies of Danbooru and e621 that checkpoints were trained on. */
 
-/** Names of a look. In a style set they take the look away from the trigger word. */
-export const styleWords: readonly string[] = [
-  "anime style",
-  "manga style",
-  "cartoon style",
-  "comic style",
-  "pixel art",
-  "watercolor",
-  "watercolour",
-  "oil painting",
-  "acrylic painting",
-  "ink drawing",
-  "line art",
-  "lineart",
-  "sketch",
-  "pencil drawing",
-  "charcoal",
-  "gouache",
-  "pastel drawing",
-  "woodcut",
-  "engraving",
-  "etching",
-  "linocut",
-  "screen print",
-  "risograph",
-  "impressionist",
-  "expressionist",
-  "cubist",
-  "surrealist",
-  "art nouveau",
-  "art deco",
-  "ukiyo-e",
-  "low poly",
-  "3d render",
-  "vector art",
-  "flat design",
-  "cel shading",
-  "cel shaded",
-  "concept art",
-  "digital painting",
-  "digital art",
-  "illustration style",
-  "photorealistic",
-  "hyperrealistic",
-  "realistic style",
-  "isometric",
-  "vaporwave",
-  "steampunk style",
-  "chibi style",
-  "monochrome",
-  "greyscale",
-  "grayscale",
-  "sepia",
-  "halftone",
-  "crosshatching",
-  "stained glass",
-  "mosaic style",
-  "graffiti",
-  "stencil",
-  "minimalist",
-  "traditional media",
-  "painterly",
-  "brush strokes",
-  "brushwork",
-  "impasto",
-  "film grain",
-  "polaroid",
-];
-
-/** Words that say where something is. */
-export const backgroundWords: readonly string[] = [
-  "background",
-  "indoors",
-  "outdoors",
-  "outside",
-  "inside",
-  "street",
-  "city",
-  "forest",
-  "beach",
-  "sky",
-  "room",
-  "kitchen",
-  "bedroom",
-  "office",
-  "garden",
-  "park",
-  "field",
-  "grass",
-  "mountain",
-  "mountains",
-  "sea",
-  "ocean",
-  "lake",
-  "river",
-  "water",
-  "snow",
-  "desert",
-  "road",
-  "wall",
-  "window",
-  "studio",
-  "house",
-  "building",
-  "buildings",
-  "tree",
-  "trees",
-  "landscape",
-  "scenery",
-  "floor",
-  "table",
-  "sofa",
-  "couch",
-  "bed",
-  "school",
-  "classroom",
-  "cafe",
-  "restaurant",
-  "stage",
-  "space",
-  "clouds",
-  "cloud",
-  "horizon",
-  "cityscape",
-  "interior",
-  "in front of",
-  "against",
-];
-
-/** Of these, and of the words for light, those that name no place and no light of their own. */
-const generalWords: ReadonlySet<string> = new Set(
-  "background indoors outdoors outside inside interior landscape scenery space in front of against light lighting lit bright dark shadow shadows shade".split(
-    " ",
-  ),
-);
-
-/** Words that say what light falls on it. */
-export const lightWords: readonly string[] = [
-  "light",
-  "lighting",
-  "lit",
-  "sunlight",
-  "sunset",
-  "sunrise",
-  "sunny",
-  "backlit",
-  "backlighting",
-  "shadow",
-  "shadows",
-  "shade",
-  "daylight",
-  "night",
-  "evening",
-  "morning",
-  "dusk",
-  "dawn",
-  "noon",
-  "overcast",
-  "neon",
-  "candlelight",
-  "lamplight",
-  "moonlight",
-  "golden hour",
-  "bright",
-  "dark",
-  "dim",
-  "glow",
-  "glowing",
-  "rim light",
-  "soft light",
-  "spotlight",
-  "day",
-];
-
-/** Single words that name a certain place or light. */
-export const placeWords: ReadonlySet<string> = new Set(
-  [...backgroundWords, ...lightWords].filter((word) => !word.includes(" ") && !generalWords.has(word)),
-);
-
 /** Tags that rate a picture instead of describing it. */
 export const qualityTags: readonly RegExp[] = [
   /^score[ _]\d(?:[ _]up)?$/,
@@ -217,21 +38,33 @@ export const exclusiveGroups: readonly { readonly about: string; readonly tags: 
   { about: "the posture", tags: ["standing", "sitting", "lying", "kneeling"] },
 ];
 
-/** Names of colours by what they are shades of: "azure eyes" and "blue eyes" may be one pair of eyes, "azure eyes" and "brown eyes" not. */
-export const colourFamilies: ReadonlyMap<string, string> = new Map(
-  Object.entries({
-    blue: "blue azure aqua cyan teal turquoise sapphire cobalt cerulean navy indigo ultramarine aquamarine cornflower",
-    green: "green emerald jade olive lime mint viridian chartreuse sage",
-    brown: "brown hazel chestnut chocolate mahogany brunette tan umber sepia bronze coffee sienna",
-    gold: "yellow gold golden amber blonde blond flaxen platinum saffron lemon straw",
-    red: "red crimson scarlet ruby ginger auburn vermilion maroon burgundy rust copper carmine",
-    pink: "pink rose magenta fuchsia salmon coral",
-    purple: "purple violet lavender lilac mauve amethyst plum",
-    orange: "orange apricot peach tangerine",
-    black: "black jet ebony raven dark",
-    pale: "white silver grey gray ash snowy",
-  }).flatMap(([family, words]) => words.split(" ").map((word) => [word, family] as const)),
-);
+/**
+ * Names of colours by what they are shades of: "azure eyes" and "blue eyes" may be one pair of eyes, "azure eyes" and "brown eyes" not.
+ * Between two colours names belong to both: teal is a blue to one and a green to another.
+ */
+export const colourFamilies: ReadonlyMap<string, ReadonlySet<string>> = groupByWord({
+  blue: "blue azure aqua cyan teal turquoise sapphire cobalt cerulean navy indigo ultramarine aquamarine cornflower sky royal steel denim lapis prussian powder violet periwinkle slate",
+  green:
+    "green emerald jade olive lime mint viridian chartreuse sage moss malachite verdant pea fern teal turquoise aqua aquamarine cyan khaki hazel",
+  brown:
+    "brown hazel chestnut chocolate mahogany brunette tan umber sepia bronze coffee sienna caramel cinnamon ochre ocher tawny russet beige fawn mocha walnut copper auburn rust amber taupe khaki maroon buff sandy",
+  gold: "yellow gold golden amber blonde blond flaxen platinum saffron lemon straw canary mustard honey sandy buttercup ochre ocher topaz wheat maize buff chartreuse bronze orange",
+  red: "red crimson scarlet ruby ginger auburn vermilion maroon burgundy rust copper carmine cherry wine claret cardinal oxblood brick titian magenta cerise coral rose fuchsia russet chestnut mahogany orange",
+  pink: "pink rose magenta fuchsia fuschia salmon coral cerise blush peach apricot mauve carnation orchid red",
+  purple:
+    "purple violet lavender lilac mauve amethyst plum mulberry orchid heliotrope indigo magenta fuchsia fuschia burgundy wine cerise periwinkle",
+  orange: "orange apricot peach tangerine carrot pumpkin amber rust copper coral salmon ginger saffron vermilion titian",
+  black: "black jet ebony raven dark coal sable charcoal inky",
+  pale: "white silver grey gray ash snowy ashen ivory chalky pearl platinum slate steel taupe charcoal",
+});
+
+function groupByWord(families: Readonly<Record<string, string>>): ReadonlyMap<string, ReadonlySet<string>> {
+  const byWord = new Map<string, Set<string>>();
+  for (const [family, words] of Object.entries(families)) {
+    for (const word of words.split(" ")) byWord.set(word, (byWord.get(word) ?? new Set()).add(family));
+  }
+  return byWord;
+}
 
 /** Tags that are allowed beside one of their group: Danbooru has them for what is really mixed. */
 export const mixedTags: readonly string[] = [

@@ -1,6 +1,7 @@
 /** What is known of a trigger word before training: its tokens, what it looks like, and where else it stands. Pure. */
 import type { CaptionTokenizer } from "./caption-facts.ts";
-import { emptyWords, styleWords } from "./caption-words.ts";
+import { lookNames } from "./caption-looks.ts";
+import { emptyWords } from "./caption-words.ts";
 
 export interface TriggerFacts {
   readonly word: string;
@@ -55,7 +56,7 @@ export function describeTrigger(word: string, tokenizer: CaptionTokenizer | unde
   const ids = tokenizer?.encode(word);
   const lower = word.toLowerCase();
   const plain = lower.replace(/[013457@$]/g, (sign) => LOOKALIKES[sign] ?? sign);
-  const words = [...COMMON, ...emptyWords, ...styleWords];
+  const words = [...COMMON, ...emptyWords, ...lookNames];
   const isListed = words.includes(lower);
   // Ids follow the order in which tokens were merged, commonest first; the first 512 are single bytes.
   const isCommonToken =

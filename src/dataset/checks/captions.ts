@@ -193,7 +193,7 @@ const MEDIUM =
   /\b(photo|photograph|picture of|drawing|painting|illustration|render|screenshot|artwork|emoji|icon|sketch|style)\b/i;
 
 /** Words that name something: not the trigger word, not the look, not praise. */
-export function contentWords({ caption }: InspectedPicture, trigger: string | undefined): readonly string[] {
+export function contentWords({ caption }: Pick<InspectedPicture, "caption">, trigger: string | undefined): readonly string[] {
   const other = new Set(
     [...caption.styleWords, ...caption.qualityTags, trigger ?? ""].flatMap((text) => text.toLowerCase().split(/\s+/)),
   );

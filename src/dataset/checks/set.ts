@@ -1,6 +1,6 @@
 /** Checks of the set as a whole: size, variety, balance, buckets. */
 import { setSizes } from "../thresholds.ts";
-import { placeWords } from "../caption-words.ts";
+import { placeWords } from "../caption-places.ts";
 import { groupPairs } from "../compare.ts";
 import { contentWords, countBy } from "./captions.ts";
 import { type Check, countPictures, type InspectedPicture, isSureCopy, limit, percent } from "./check.ts";

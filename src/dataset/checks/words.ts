@@ -1,6 +1,6 @@
 /** Checks of tags over the whole set, and of the trigger word. */
 import { type Check, type InspectionFacts, limit, percent, perPicture, type Verdict } from "./check.ts";
-import { placeWords } from "../caption-words.ts";
+import { placeWords } from "../caption-places.ts";
 import { contentWords, countBy, shorten } from "./captions.ts";
 
 export const wordChecks: readonly Check[] = [
