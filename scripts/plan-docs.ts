@@ -12,7 +12,8 @@ const path = "docs/plan.md";
 
 const intro = `# gesso plan
 
-Says what \`gesso train\` would do, why, and what it will take: it takes the same options, trains nothing and writes nothing.
+Says what \`gesso train\` would do, why, and what it will take: it takes the same options, trains nothing, and leaves nothing
+behind but measurements in Gesso's cache.
 
 \`\`\`
 gesso plan ./pictures --type style --trigger mystyle
@@ -31,6 +32,11 @@ gesso plan ./pictures --type character --trigger sks --base sdxl.safetensors --p
   that helps is made, and the reason says so: recomputing activations, or a smaller batch with accumulation, whichever is faster; smaller
   previews or none; a narrower precision. What you chose is kept. Where nothing fits, the plan is refused with what would.
 - **Time** follows from the graphs' operations and bytes and this machine's measured rates; after the preflight of \`gesso train\` it is what was measured.
+- **The machine**: disks, memory and what holds a card's memory are looked at as \`gesso doctor\` does, and the engine's product and attention are
+  held against exact ones. What is broken is an error of the plan, the rest is told on the page.
+- **The preflight** of \`gesso train\` takes a step, a measurement, a step of a preview and a checkpoint on the largest pictures, compiles the
+  step for every other size as far as ten seconds go, checks the graphs of the rest, and asks the disk for room for all checkpoints.
+  It prints what was measured beside what was predicted, and leaves no trace in the run's numbers.
 - **Rented cards** come from a dated table of prices and rates by rule of thumb (\`src/planner/gpu-prices.ts\`); \`--prices FILE\` takes your own.
   A run that is over in seconds costs about the same time on each: renting is most of it, and the page says so.
 

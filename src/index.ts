@@ -5,6 +5,7 @@ import { userCacheFolder } from "./checkpoints/cache-folder.ts";
 import { extractAdapter as extractFrom, type ExtractOptions, type ExtractReport } from "./checkpoints/extract-adapter.ts";
 import { openBase as openBaseIn } from "./checkpoints/open-base.ts";
 import { examine } from "./doctor/examine.ts";
+import { examineForRun } from "./doctor/for-run.ts";
 import type { DoctorReport } from "./doctor/judge.ts";
 import { inspectDataset as inspectDatasetWith, type InspectionEvent } from "./dataset/inspect.ts";
 import type { DrawTrigger } from "./dataset/trigger-facts.ts";
@@ -294,7 +295,8 @@ export interface ProspectOptions {
 
 /**
  * Fits a plan to this machine and says what the run will take: memory term by term, time, disk, and what it would cost on rented cards.
- * Starts the plan's engine for a second to measure it; nothing is trained or written.
+ * Looks at the machine as doctor does, and starts the plan's engine for two
+ * seconds to measure it; nothing is trained, and nothing is left behind.
  *
  * @throws UserError for a dataset or an engine that cannot be used
  * @example const { plan, forecast, costs } = await prospectRun(planTraining(facts, base, device, choices), base);
@@ -306,7 +308,8 @@ export async function prospectRun(
 ): Promise<RunProspect> {
   const settings = settingsOf(plan);
   const load = datasetLoadOf(await readRunPictures(settings), base);
-  return prospectWith({ plan, base, load, device: await measureDevice(settings), prices });
+  const machine = await examineForRun(settings);
+  return prospectWith({ plan, base, load, device: await measureDevice(settings), machine, prices });
 }
 
 export interface ExamineChoices {

@@ -9,7 +9,9 @@ export type Detail = "full" | "short";
 
 /** Memory, time, disk and money, without a line end. */
 export function describeProspect(prospect: RunProspect, columns: number, detail: Detail): string {
-  const sections = [memoryLines(prospect, detail), timeLines(prospect, detail), diskLines(prospect)];
+  const notes = prospect.machine.map(({ message, mend }) => `${message} ${mend}`);
+  const machine = notes.length > 0 ? [["Machine", ...notes]] : [];
+  const sections = [memoryLines(prospect, detail), timeLines(prospect, detail), diskLines(prospect), ...machine];
   const money = moneyLines(prospect, detail);
   return [...sections, money].map(([title = "", ...lines]) => section(title, lines, columns)).join("\n\n");
 }
@@ -59,8 +61,18 @@ const phaseNames: { readonly [K in RunProspect["forecast"]["memory"]["peakAt"]]:
 
 function timeLines({ forecast, plan, device }: RunProspect, detail: Detail): readonly string[] {
   const { totalSeconds, stepSeconds, terms } = forecast.time;
-  const head = `about ${seconds(totalSeconds)}: ${plan.steps.value} steps of ${seconds(stepSeconds)}, by the measured rates of ${device.name}`;
-  if (detail === "short") return ["Time", head];
+  const head = `about ${seconds(totalSeconds)}, by the measured rates of ${device.name}`;
+  if (detail === "short") {
+    const steps = `${plan.steps.value} steps of ${seconds(stepSeconds)}: ${seconds(plan.steps.value * stepSeconds)}`;
+    const others = terms.filter(
+      ({ name, seconds: each, times }) => name !== "steps" && each * times > restShare * totalSeconds,
+    );
+    return [
+      "Time",
+      `${head}:`,
+      [steps, ...others.map((term) => `${term.name}: ${seconds(term.seconds * term.times)}`)].join("; "),
+    ];
+  }
   const rows = terms
     .filter((term) => term.seconds * term.times > 0)
     .map((term) => [
@@ -70,6 +82,9 @@ function timeLines({ forecast, plan, device }: RunProspect, detail: Detail): rea
     ]);
   return ["Time", head, ...table(rows, [1])];
 }
+
+/** What takes less of the time is not told in short. */
+const restShare = 0.02;
 
 /** Below a tenth of a second in milliseconds. */
 function seconds(value: number): string {
@@ -91,7 +106,7 @@ function moneyLines({ costs, forecast }: RunProspect, detail: Detail): readonly 
   const mark = ({ card: { name } }: CardCost): string =>
     [...(name === cheapest ? ["cheapest"] : []), ...(name === fastest ? ["fastest"] : [])].join(", ");
   const shown = detail === "full" ? cards : cards.filter((cost) => mark(cost) !== "");
-  const header = ["card", "memory", "training", "all in all", "costs", "at worst", ""];
+  const header = ["card", "memory", "training", "all in all", "costs", `at worst (x ${limits.worstCase.value})`, ""];
   const rows = shown.map((cost) => [
     cost.card.name,
     `${cost.card.memoryGiB} GB`,

@@ -1,4 +1,4 @@
-/** gesso plan: what gesso train would do, why, and what it would take: memory, time, disk, money. Trains and writes nothing. */
+/** gesso plan: what gesso train would do, why, and what it would take: memory, time, disk, money. Trains nothing, and leaves nothing behind but what is cached. */
 import { openChosenBase } from "./base-options.ts";
 import { defineCommand } from "./command.ts";
 import { countFindings } from "./findings-page.ts";

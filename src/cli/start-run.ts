@@ -4,7 +4,7 @@ import type { Terminal } from "./command.ts";
 import { countFindings } from "./findings-page.ts";
 import { describeProspect } from "./forecast-page.ts";
 import { followRun } from "./follow-run.ts";
-import { formatBytes, formatDuration } from "./format.ts";
+import { formatBytes, formatDuration, wrapText } from "./format.ts";
 import { describePlace, describePlan, toldOnPage } from "./plan-page.ts";
 import { countErrors, countWarnings, type ProspectedRun } from "./plan-run.ts";
 
@@ -33,7 +33,7 @@ export async function startRun(run: ProspectedRun, options: StartOptions, termin
   }
   const agree = (): Promise<boolean> => agreeTo(run, options, terminal);
   const approve = (event: PreflightEvent): Promise<boolean> => {
-    if (!isJson) terminal.out(describePreflight(event, prospect));
+    if (!isJson) terminal.out(describePreflight(event, prospect, terminal.columns));
     return agree();
   };
   if (!options.preflight && !(await agree())) {
@@ -77,33 +77,39 @@ async function agreeTo(run: ProspectedRun, { yes, isJson }: StartOptions, termin
 }
 
 /** What was measured beside what was predicted. */
-export function describePreflight(event: PreflightEvent, { forecast, device }: RunProspect): string {
-  const { bucket, stepMs, validationMs, preview, checkpointMs, checkpointBytes, peakBytes, runMs, durationMs } = event;
+export function describePreflight(event: PreflightEvent, { forecast }: RunProspect, columns: number): string {
+  const { bucket, sizes, stepMs, validationMs, preview, checkpointMs, checkpointBytes, peakBytes, runMs, durationMs } = event;
   const { time, memory } = forecast;
-  const encoding = time.startSeconds;
-  const rows = [
-    ["step", formatDuration(stepMs), `predicted ${formatDuration(1000 * time.stepSeconds)} on average`],
-    ["measuring a batch", formatDuration(validationMs), ""],
+  const duration = (seconds: number): string => formatDuration(1000 * seconds);
+  const rows: readonly (readonly [label: string, measured: string, predicted: string, about: string])[] = [
+    ["", "measured", "predicted", ""],
+    ["step", formatDuration(stepMs), duration(time.stepSeconds), "predicted: mean of all sizes"],
+    ["measuring a batch", formatDuration(validationMs), "", ""],
     ...(preview
-      ? [["preview, a step", formatDuration(preview.samplerStepMs), `${formatDuration(preview.decodeMs)} to decode a picture`]]
+      ? [
+          [
+            "preview, a step",
+            formatDuration(preview.samplerStepMs),
+            "",
+            `and ${formatDuration(preview.decodeMs)} to decode a picture`,
+          ] as const,
+        ]
       : []),
-    ["checkpoint", formatDuration(checkpointMs), formatBytes(checkpointBytes)],
-    ["memory so far", formatBytes(peakBytes), `predicted ${formatBytes(memory.peakBytes)} for the whole run on ${device.name}`],
-    [
-      "whole run",
-      formatDuration(runMs),
-      `predicted ${formatDuration(1000 * (time.totalSeconds - encoding))}; encoding is left out`,
-    ],
+    ["checkpoint", formatDuration(checkpointMs), duration(time.checkpointSeconds), formatBytes(checkpointBytes)],
+    ["memory", formatBytes(peakBytes), formatBytes(memory.peakBytes), "measured: so far; predicted: the run's peak"],
+    ["whole run", formatDuration(runMs), duration(time.totalSeconds - time.startSeconds), "without loading and encoding"],
   ];
-  const widths = [0, 1].map((i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
-  const lines = rows.map(([label = "", value = "", about = ""]) =>
-    `  ${label.padEnd(widths[0] ?? 0)}  ${value.padStart(widths[1] ?? 0)}  ${about}`.trimEnd(),
+  const widths = [0, 1, 2].map((i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
+  const lines = rows.map(([label, measured, predicted, about]) =>
+    `  ${label.padEnd(widths[0] ?? 0)}  ${measured.padStart(widths[1] ?? 0)}  ${predicted.padStart(widths[2] ?? 0)}  ${about}`.trimEnd(),
   );
   const { widthPx, heightPx, batch } = bucket;
-  return [
-    "",
-    `Preflight: everything was done once in ${formatDuration(durationMs)}, on the largest pictures (${widthPx} x ${heightPx} px, batch ${batch})`,
-    ...lines,
-    "",
-  ].join("\n");
+  const head = `Preflight: everything was done once in ${formatDuration(durationMs)}, on the largest pictures (${widthPx} x ${heightPx} px, batch ${batch}); ${describeSizes(sizes)}.`;
+  return ["", wrapText(head, columns), ...lines, ""].join("\n");
+}
+
+function describeSizes({ count, compiled, checked }: PreflightEvent["sizes"]): string {
+  if (compiled === count) return count === 1 ? "all have this size" : `the steps of all ${count} sizes are ready`;
+  const rest = checked > 0 ? ` and ${checked} more checked` : "";
+  return `the steps of ${compiled} of ${count} sizes are ready${rest}, the others come in the run`;
 }

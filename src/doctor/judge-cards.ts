@@ -65,7 +65,13 @@ function judgeMissingDriver({ gpu: { nodes }, system }: Pick<MachineFacts, "gpu"
 }
 
 /** Memory that others hold, or that is too small. */
-export const judgeNvidiaMemory: Judge = ({ gpu: { nvidia }, system }) => {
+export const judgeNvidiaMemory = ({
+  gpu: { nvidia },
+  system,
+}: {
+  readonly gpu: Pick<GpuFacts, "nvidia">;
+  readonly system: MachineFacts["system"];
+}): readonly Finding[] => {
   if (nvidia.status !== "ok") return [];
   const { gpus, processes, driver } = nvidia.value;
   const found: Finding[] = [];

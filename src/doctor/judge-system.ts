@@ -1,10 +1,10 @@
 /** Judges of the system, its memory and its disks. */
 import type { DiskFacts, DiskRole, MachineFacts } from "./facts.ts";
-import type { Area, Finding, Judge } from "./finding.ts";
+import type { Area, Finding } from "./finding.ts";
 import { compareVersions, thresholds } from "./thresholds.ts";
 import { gigabytes, megabytesPerSecond } from "./words.ts";
 
-export const judgeSystem: Judge = ({ system, processor }) => {
+export const judgeSystem = ({ system, processor }: Pick<MachineFacts, "system" | "processor">): readonly Finding[] => {
   const found: Finding[] = [];
   const say = (id: string, mark: Finding["mark"], message: string, mend: string): void => {
     found.push({ id, area: "system", mark, message, mend });
@@ -51,7 +51,7 @@ export const judgeSystem: Judge = ({ system, processor }) => {
   return found;
 };
 
-export const judgeMemory: Judge = ({ memory }) => {
+export const judgeMemory = ({ memory }: Pick<MachineFacts, "memory">): readonly Finding[] => {
   const { totalBytes, limitBytes, availableBytes } = memory;
   const most = limitBytes ?? totalBytes;
   const area: Area = "memory";
@@ -74,7 +74,7 @@ const whatFor: Readonly<Record<DiskRole, string>> = {
   torch: "Gesso's folder for PyTorch",
 };
 
-export const judgeDisks: Judge = ({ disks }) => disks.flatMap(judgeDisk);
+export const judgeDisks = ({ disks }: Pick<MachineFacts, "disks">): readonly Finding[] => disks.flatMap(judgeDisk);
 
 function judgeDisk(disk: DiskFacts): readonly Finding[] {
   const { role, freeBytes, problem, writeBytesPerSecond, remote } = disk;

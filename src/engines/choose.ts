@@ -1,4 +1,5 @@
 /** Which engine to use on this machine, and why. */
+import { checkEngine, type EngineCheck } from "./check-engine.ts";
 import { UserError } from "../errors.ts";
 import type { FloatDType, QuantisedDType, WeightDType } from "../graph/graph.ts";
 import { availableMemoryBytes } from "./available-memory.ts";
@@ -99,20 +100,25 @@ export interface MeasuredDevice {
   /** Memory that a run could take now. */
   readonly freeBytes: number;
   readonly facts: EngineFacts;
+  /** Whether it computes rightly; undefined where that was not looked at. */
+  readonly check?: EngineCheck | undefined;
 }
 
-/** Starts the engine, measures its rates and what is free, and ends it: a second on a processor, a few where PyTorch has to be loaded. */
+/** Starts the engine, measures its rates, what is free and whether it computes rightly, and ends it: two seconds on a processor, a few where PyTorch has to be loaded. */
 export async function measureDevice(choice: StartedChoice): Promise<MeasuredDevice> {
   const engine = await createChosenEngine(choice);
   try {
     const { freeBytes } = await engine.memory();
     const profile = await engine.measureProfile();
+    // Of several workers each has a card of its own, and only the first would be looked at.
+    const check = (engine.workers ?? 1) === 1 ? await checkEngine(engine) : undefined;
     const { composites, precision, overhead } = engine;
     return {
       profile,
       // What this process holds already counts as the run's own.
       freeBytes: Math.min(profile.memoryBytes, freeBytes ?? availableMemoryBytes() + process.memoryUsage.rss()),
       facts: { composites, precision, overhead },
+      check,
     };
   } finally {
     await engine.dispose();

@@ -8,6 +8,7 @@ export const sources = {
   device: "this machine",
   gesso: "how Gesso works",
   measured: "measured on Gesso's examples",
+  doctor: "gesso doctor",
   kohya: "kohya sd-scripts docs",
   oneTrainer: "OneTrainer presets",
   civitai: "Civitai's trainer",

@@ -86,20 +86,21 @@ export async function writeCheckpoint(
  * Writes a checkpoint of the state under a temporary name and takes it away again: whether one can be written, and how large it is.
  *
  * @throws NonFiniteError; UserError when the disk refuses
- * @returns its bytes
+ * @returns the bytes of all of it, and of the adapter's file, which older checkpoints are thinned to
  */
 export async function tryCheckpoint(
   paths: RunPaths,
   state: RunState,
   tensors: readonly StateTensor[],
   writeAdapter: (path: string) => Promise<void>,
-): Promise<number> {
+): Promise<{ readonly bytes: number; readonly adapterBytes: number }> {
   const temporary = temporaryPath(paths, state.step);
   refuseNonFinite(tensors);
   try {
     await writeFiles(temporary, state, tensors, writeAdapter);
-    const sizes = (await readdir(temporary)).map(async (name) => (await stat(join(temporary, name))).size);
-    return (await Promise.all(sizes)).reduce((sum, size) => sum + size, 0);
+    const sizeOf = async (name: string): Promise<number> => (await stat(join(temporary, name))).size;
+    const sizes = await Promise.all((await readdir(temporary)).map(sizeOf));
+    return { bytes: sizes.reduce((sum, size) => sum + size, 0), adapterBytes: await sizeOf("adapter.safetensors") };
   } catch (error) {
     throw explainWriteError(error, paths.checkpoints);
   } finally {

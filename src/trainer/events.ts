@@ -25,6 +25,8 @@ export interface PreflightEvent {
   readonly type: "preflight";
   /** The pictures with the most pixels, and how many at once. */
   readonly bucket: { readonly widthPx: number; readonly heightPx: number; readonly batch: number };
+  /** Sizes of pictures in training: how many there are, of how many the step is compiled, and of how many its graph was checked alone. */
+  readonly sizes: { readonly count: number; readonly compiled: number; readonly checked: number };
   readonly loss: number;
   /** An optimizer step on the largest pictures, all microsteps together. */
   readonly stepMs: number;

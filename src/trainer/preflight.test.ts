@@ -1,6 +1,6 @@
 /** The preflight: what it finds before the first step, and that it leaves no trace in a run's numbers. */
 import { execFile } from "node:child_process";
-import { readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, stat, statfs, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -59,6 +59,8 @@ test("a run that is stopped and gone on with, each time after a preflight, has t
   const [event] = told;
   if (event?.type !== "preflight") return;
   expect(event.bucket).toEqual({ widthPx: 32, heightPx: 32, batch: 2 });
+  // The one picture of another size is held out.
+  expect(event.sizes).toEqual({ count: 1, compiled: 1, checked: 0 });
   for (const ms of [event.stepMs, event.preview?.samplerStepMs, event.preview?.decodeMs, event.checkpointMs])
     expect(ms).toBeGreaterThan(0);
   const checkpoint = join(plain.runFolder.value, "checkpoints", "step-000004");
@@ -80,6 +82,24 @@ test("with accumulation and a text encoder trained, a preflight leaves no trace 
   const at = events.findIndex(({ type }) => type === "preflight");
   expect(events.slice(at).filter((event) => event.type === "progress" && event.phase === "compile")).toEqual([]);
 }, 120_000);
+
+test("the step of every size in training is ready after a preflight: none is prepared in the run", async () => {
+  const plan = await toy.plan("sizes", { heldOutFraction: 0 });
+  const events = await collect(train(plan, withPreflight));
+  const at = events.findIndex(({ type }) => type === "preflight");
+  expect(events[at]).toMatchObject({ sizes: { count: 2, compiled: 2, checked: 0 } });
+  expect(events.slice(at).filter((event) => event.type === "progress" && event.phase === "compile")).toEqual([]);
+}, 60_000);
+
+test("a disk that cannot hold all checkpoints stops the run before its first step", async () => {
+  const { bavail, bsize } = await statfs(toy.folder);
+  // Ten million adapters of 60 kB or more are more than disks have; where not, there is nothing to see.
+  if (bavail * bsize > 5e11) return;
+  const plan = await toy.plan("millions", { steps: 1e7, checkpointEvery: 1, rank: 8 });
+  await expect(collect(train(plan, withPreflight))).rejects.toThrow(
+    /The run's checkpoints will take \d+\.\d GB, and .* free\. That was in the preflight, at looking for room for all checkpoints: nothing was trained\./,
+  );
+}, 60_000);
 
 test("a run that is not agreed to is declined after the preflight, and leaves nothing behind", async () => {
   const plan = await toy.plan("declined", { steps: 1 });

@@ -1,17 +1,19 @@
 /** Does everything that a run does once, on its largest pictures, before it begins: what fails now would have failed hours later. */
-import { rm } from "node:fs/promises";
+import { rm, statfs } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { type Pixels, writePng } from "../formats/images.ts";
+import { verify } from "../graph/verify.ts";
+import { formatGigabytes } from "../planner/bytes.ts";
 import { networkUnitPx } from "../planner/decide-training.ts";
 import { writeTrainedAdapter } from "./adapter-file.ts";
-import { type Checkpoint, firstState, NonFiniteError, tryCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, firstState, NonFiniteError, RESUMABLE_CHECKPOINTS, tryCheckpoint } from "./checkpoint.ts";
 import type { PreflightEvent, TrainEvent } from "./events.ts";
 import type { Sample } from "./feeds.ts";
 import type { StepDraw } from "./order.ts";
 import { preflightDraw } from "./preflight-choice.ts";
 import type { PreparedRun } from "./prepare.ts";
-import { createRunGraphs } from "./run-graphs.ts";
+import { createRunGraphs, type LatentSize } from "./run-graphs.ts";
 import { drawnPictures, latentSize, takeStep } from "./take-step.ts";
 import { countProbes } from "./validate.ts";
 
@@ -19,9 +21,12 @@ import { countProbes } from "./validate.ts";
 const QUICK_MS = 5000;
 /** The second one is timed; the first has its preparations in it. */
 const SAMPLER_STEPS = 2;
+/** For compiling the steps of other sizes than the largest; as long again for checking the graphs of those that are left. */
+const COMPILE_MS = 10_000;
 
 /**
- * Takes one optimizer step, one measurement, one step of a preview and one checkpoint. What is compiled is used by the run. The network's
+ * Takes one optimizer step, one measurement, one step of a preview and one checkpoint, on the largest pictures, and gets the step of every
+ * other size ready as far as that takes seconds. What is compiled is used by the run. The network's
  * state is spoilt by it: whoever begins the run loads it (`Network.load`), and every number of the run is then as without a preflight.
  *
  * @throws UserError naming what failed, and what to do about it
@@ -32,10 +37,10 @@ export async function* preflight(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<TrainEvent, PreflightEvent> {
   const startedAt = performance.now();
-  const parts = run.previewer ? 4 : 3;
+  const parts = run.previewer ? 5 : 4;
   const progress = (done: number): TrainEvent => ({ type: "progress", phase: "preflight", done, total: parts });
   yield progress(0);
-  checkBuckets(run);
+  refuseOddSizes(run);
   await run.network.load(from?.tensors ?? new Map());
   const draw = preflightDraw(run.run, run.settings);
   const { loss, stepMs } = await attempt(`a step on the largest pictures (${describe(run, draw)})`, () => stepOnce(run, draw));
@@ -44,17 +49,23 @@ export async function* preflight(
   const validationMs = await attempt("measuring the loss", () => validateOnce(run, draw));
   yield progress(2);
   signal?.throwIfAborted();
+  const sizes = await attempt("getting the other sizes ready", () => prepareSizes(run, signal));
+  yield progress(3);
+  signal?.throwIfAborted();
   const { previewer } = run;
   const preview = previewer ? await attempt("drawing a preview", () => previewOnce(run, previewer, signal)) : null;
   yield progress(parts - 1);
   signal?.throwIfAborted();
   const checkpoint = await attempt("writing a checkpoint", () => saveOnce(run, from));
+  await attempt("looking for room for all checkpoints", () => refuseFullDisk(run, from, checkpoint));
   yield progress(parts);
   const { peakBytes } = await run.engine.memory();
-  const measured = { stepMs, validationMs, preview, ...checkpoint };
+  const { checkpointMs, checkpointBytes } = checkpoint;
+  const measured = { stepMs, validationMs, preview, checkpointMs, checkpointBytes };
   return {
     type: "preflight",
     bucket: { ...bucketOf(run, draw), batch: run.settings.batch },
+    sizes,
     loss,
     ...measured,
     peakBytes,
@@ -64,27 +75,82 @@ export async function* preflight(
 }
 
 /** Sizes that a later step would stop at. */
-function checkBuckets({ run, base, settings, form, masked, engine }: PreparedRun): void {
+function refuseOddSizes({ run, base }: PreparedRun): void {
   const unit = networkUnitPx(base);
-  const graphs = createRunGraphs({ base, settings, form, masked, precision: engine.precision });
   for (const { widthPx, heightPx } of run.buckets) {
-    if (widthPx % unit !== 0 || heightPx % unit !== 0) {
-      throw new UserError(`Pictures of ${widthPx} x ${heightPx} px cannot be trained: sides must be multiples of ${unit}.`, {
-        fix: `Train at a --resolution that is a multiple of ${unit}.`,
-      });
-    }
-    graphs.losses({
-      batch: settings.batch,
-      height: heightPx / base.pixelsPerLatent,
-      width: widthPx / base.pixelsPerLatent,
+    if (widthPx % unit === 0 && heightPx % unit === 0) continue;
+    throw new UserError(`Pictures of ${widthPx} x ${heightPx} px cannot be trained: sides must be multiples of ${unit}.`, {
+      fix: `Train at a --resolution that is a multiple of ${unit}.`,
     });
   }
+}
+
+/**
+ * Compiles the step for every size in training, largest first, while there is time: each would be compiled in the run as well. Of those
+ * that are left the graphs are built and checked, and of the held-out ones those of their losses.
+ */
+async function prepareSizes(run: PreparedRun, signal: AbortSignal | undefined): Promise<PreflightEvent["sizes"]> {
+  const { network, settings, base, form, masked, engine } = run;
+  const graphs = createRunGraphs({ base, settings, form, masked, precision: engine.precision });
+  const sizes = sizesBySteps(run);
+  const count = { count: sizes.filter(({ isTrained }) => isTrained).length, compiled: 0, checked: 0 };
+  const until = performance.now() + COMPILE_MS;
+  const untilChecked = until + COMPILE_MS;
+  for (const { isTrained, ...size } of sizes) {
+    signal?.throwIfAborted();
+    if (performance.now() > untilChecked) break;
+    verify(graphs.losses({ batch: settings.batch, ...size }));
+    if (!isTrained) continue;
+    if (network.isCompiled(size) || performance.now() < until) {
+      await network.compile(size);
+      count.compiled++;
+    } else {
+      verify(graphs.step(size));
+      count.checked++;
+    }
+  }
+  return count;
+}
+
+/** Of latents, the most numbers first; and whether any picture of that size is trained on. */
+function sizesBySteps({ run, members, base }: PreparedRun): readonly (LatentSize & { readonly isTrained: boolean })[] {
+  const { pixelsPerLatent } = base;
+  return run.buckets
+    .map(({ widthPx, heightPx }, bucket) => ({
+      height: heightPx / pixelsPerLatent,
+      width: widthPx / pixelsPerLatent,
+      isTrained: (members[bucket]?.length ?? 0) > 0,
+    }))
+    .sort((a, b) => b.height * b.width - a.height * a.width);
+}
+
+/** What the rest of the run will write, by what one checkpoint took: a run goes on for hours before the last of them. */
+async function refuseFullDisk(
+  { paths, settings }: PreparedRun,
+  from: Checkpoint | undefined,
+  { checkpointBytes, adapterBytes }: { readonly checkpointBytes: number; readonly adapterBytes: number },
+): Promise<void> {
+  const done = Math.floor((from?.state.step ?? 0) / settings.checkpointEvery);
+  const left = Math.ceil(settings.steps / settings.checkpointEvery) - done;
+  // The newest can be gone on from, one is written beside them, and the result is one more adapter.
+  const whole = Math.min(left, RESUMABLE_CHECKPOINTS) + 1;
+  const bytes = whole * checkpointBytes + (Math.max(0, left - whole) + 1) * adapterBytes;
+  const freeBytes = await statfs(paths.folder).then(
+    ({ bavail, bsize }) => bavail * bsize,
+    () => Infinity,
+  );
+  if (bytes <= freeBytes) return;
+  const [needed, free] = [formatGigabytes(bytes), formatGigabytes(freeBytes)];
+  throw new UserError(`The run's checkpoints will take ${needed}, and ${paths.folder} has ${free} free.`, {
+    fix: "Free some space, give another --out, or raise --checkpoint-every.",
+  });
 }
 
 async function stepOnce(run: PreparedRun, draw: StepDraw): Promise<{ readonly loss: number; readonly stepMs: number }> {
   const { settings } = run;
   // The first step at the full rate: after one in the warm-up an adapter may still be too small for its file.
   const step = Math.min(settings.steps, Math.max(1, settings.warmupSteps));
+  await run.network.compile(latentSize(run, draw));
   const [result, stepMs] = await timed(() => takeStep(run, step, draw));
   const { loss, gradNorm } = result;
   if (Number.isFinite(loss) && Number.isFinite(gradNorm)) return { loss, stepMs };
@@ -140,16 +206,16 @@ function refuseBlack({ data }: Pixels): void {
 async function saveOnce(
   run: PreparedRun,
   from: Checkpoint | undefined,
-): Promise<Pick<PreflightEvent, "checkpointMs" | "checkpointBytes">> {
+): Promise<Pick<PreflightEvent, "checkpointMs" | "checkpointBytes"> & { readonly adapterBytes: number }> {
   const startedAt = performance.now();
   const tensors = await run.network.read();
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
   const state = from?.state ?? firstState(run.run.hash);
   try {
-    const checkpointBytes = await tryCheckpoint(run.paths, state, tensors, (file) =>
+    const { bytes: checkpointBytes, adapterBytes } = await tryCheckpoint(run.paths, state, tensors, (file) =>
       writeTrainedAdapter(file, run.facts, byName, 1, 0),
     );
-    return { checkpointBytes, checkpointMs: performance.now() - startedAt };
+    return { checkpointBytes, adapterBytes, checkpointMs: performance.now() - startedAt };
   } catch (error) {
     if (!(error instanceof NonFiniteError)) throw error;
     throw new UserError(`The weights are not numbers after one step: ${error.message}.`, {

@@ -10,6 +10,7 @@ import { cardVariants } from "./card-variants.ts";
 import { type DiskNeed, findFullDisk, measureDisk } from "./disk-need.ts";
 import { chosenByUser, fitRun, forecaster } from "./fit-run.ts";
 import type { DatasetLoad, ForecastBase, RunForecast } from "./forecast/forecast.ts";
+import { findFaults, findWrongEngine, type MachineNote } from "./machine-findings.ts";
 import { findTooLarge } from "./remedies.ts";
 
 /** Everything that is told of a run before it. Plain data: JSON holds all of it. */
@@ -30,6 +31,8 @@ export interface RunProspect {
     readonly tried: readonly (FitChange & FitFigures)[];
   };
   readonly disk: DiskNeed;
+  /** What there is to know of the machine and does not stop the run. */
+  readonly machine: readonly MachineNote[];
   readonly costs: RunCosts;
 }
 
@@ -38,18 +41,25 @@ export interface ProspectInput {
   readonly base: ForecastBase;
   readonly load: DatasetLoad;
   readonly device: MeasuredDevice;
+  /** What doctor found. */
+  readonly machine?: readonly MachineNote[] | undefined;
   readonly prices: GpuPrices;
 }
 
 /** A few seconds for SDXL: its graphs are built and counted, nothing is run. */
-export async function prospectRun({ plan, base, load, device, prices }: ProspectInput): Promise<RunProspect> {
+export async function prospectRun({ plan, base, load, device, machine = [], prices }: ProspectInput): Promise<RunProspect> {
   const { profile, freeBytes } = device;
   const settings = settingsOf(plan);
   const forecast = forecaster(settings, { base, load, device });
   const { fit, plan: fitted } = fitRun({ plan, device, forecast });
   const costs = compareCards(prices, cardVariants(settings, base, load, chosenByUser(plan)));
   const disk = await measureDisk(settingsOf(fitted), fit.chosen.forecast, load);
-  const findings = [...(fit.fits ? [] : [findTooLarge({ settings, fit, device, costs, forecast })]), ...findFullDisk(disk)];
+  const findings = [
+    ...findFaults(machine),
+    ...findWrongEngine(profile.name, device.check),
+    ...(fit.fits ? [] : [findTooLarge({ settings, fit, device, costs, forecast })]),
+    ...findFullDisk(disk),
+  ];
   return {
     plan: withFindings(fitted, findings),
     dose: placeDose(settingsOf(fitted)),
@@ -63,6 +73,7 @@ export async function prospectRun({ plan, base, load, device, prices }: Prospect
     forecast: fit.chosen.forecast,
     fit: { fits: fit.fits, tried: fit.tried.map(({ change, figures }) => ({ ...change, ...figures })) },
     disk,
+    machine: machine.filter(({ mark }) => mark === "mind"),
     costs,
   };
 }

@@ -31,6 +31,24 @@ export const boundRules = {
     source: from("gesso"),
     limits: [],
   },
+  engine: {
+    id: "engine.wrong",
+    severity: "error",
+    title: "the engine computes wrong",
+    reason: "A product of two matrices or an attention is not what arithmetic gives: nor would the adapter be.",
+    mend: "Run gesso doctor; until it finds the engine right, take another: --engine ort.",
+    source: from("doctor"),
+    limits: [],
+  },
+  machine: {
+    id: "machine.fault",
+    severity: "error",
+    title: "the machine cannot do it",
+    reason: "gesso doctor calls it broken: a folder that takes no files, a Node that is too old, a system without builds.",
+    mend: "Run gesso doctor.",
+    source: from("doctor"),
+    limits: [],
+  },
 } as const satisfies Readonly<Record<string, RuleText>>;
 
 /** What a bound rule has found. @param mend where there is better advice than the rule's own */
