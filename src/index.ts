@@ -120,7 +120,7 @@ export type { SetupOptions, SetupPlan } from "./doctor/setup/plan.ts";
 export { torchBuilds } from "./doctor/torch-builds.ts";
 export type { BuildName } from "./doctor/torch-builds.ts";
 export { redactValue as redactReport, shortenHome } from "./doctor/redact.ts";
-export { flopRate, gigabytes, megabytesPerSecond } from "./doctor/words.ts";
+export { flopRate, megabytesPerSecond } from "./doctor/words.ts";
 
 export { samplerNames } from "./diffusion/samplers/samplers.ts";
 export type { SamplerName } from "./diffusion/samplers/samplers.ts";

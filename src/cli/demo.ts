@@ -1,4 +1,5 @@
 /** gesso demo: trains on a bundled example with the bundled base model, and shows what it changed. */
+import { formatBytes } from "../bytes.ts";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -18,7 +19,7 @@ import {
 } from "../index.ts";
 import { defineCommand, type Terminal } from "./command.ts";
 import { followRun, type RunDone } from "./follow-run.ts";
-import { formatBytes, formatDuration, quotePath, wrapText } from "./format.ts";
+import { formatDuration, quotePath, wrapText } from "./format.ts";
 import { toldOnPage } from "./plan-page.ts";
 import { planRun } from "./plan-run.ts";
 import { formatRatio } from "./progress.ts";

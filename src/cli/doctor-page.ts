@@ -1,13 +1,6 @@
 /** Doctor's report as text: the verdict, what is in the way with its mend, then what was found. */
-import {
-  type DoctorReport,
-  type ExaminedEngine,
-  flopRate,
-  gigabytes,
-  isRight,
-  megabytesPerSecond,
-  shortenHome,
-} from "../index.ts";
+import { formatBytes } from "../bytes.ts";
+import { type DoctorReport, type ExaminedEngine, flopRate, isRight, megabytesPerSecond, shortenHome } from "../index.ts";
 import { countOf, wrapText } from "./format.ts";
 
 export interface DoctorPageOptions {
@@ -73,7 +66,7 @@ function machineRows(report: DoctorReport): readonly Row[] {
   const where = inside.length === 0 ? "" : `, in ${inside.join(", ")}`;
   const instructions =
     processor.instructions === null ? "" : `, ${processor.instructions.join(", ") || "no vector instructions known"}`;
-  const limit = memory.limitBytes === null ? "" : `, limited to ${gigabytes(memory.limitBytes)}`;
+  const limit = memory.limitBytes === null ? "" : `, limited to ${formatBytes(memory.limitBytes)}`;
   return [
     {
       mark: worst(report, "system"),
@@ -88,7 +81,7 @@ function machineRows(report: DoctorReport): readonly Row[] {
     {
       mark: worst(report, "memory"),
       label: "memory",
-      text: `${gigabytes(memory.totalBytes)}${limit}, ${gigabytes(memory.availableBytes)} free`,
+      text: `${formatBytes(memory.totalBytes)}${limit}, ${formatBytes(memory.availableBytes)} free`,
     },
     ...diskRows(report),
     { ...cardRow(report.facts), mark: worst(report, "card") },
@@ -104,7 +97,7 @@ function diskRows(report: DoctorReport): readonly Row[] {
       ...(readBytesPerSecond === null ? [] : [`reads ${megabytesPerSecond(readBytesPerSecond)}`]),
       ...(problem === null ? [] : [`cannot be written: ${problem}`]),
     ];
-    const free = freeBytes === null ? [] : [`${gigabytes(freeBytes)} free`];
+    const free = freeBytes === null ? [] : [`${formatBytes(freeBytes)} free`];
     const text = `${names[role]} in ${path}: ${[...free, ...speeds].join(", ")}`;
     const found = report.findings.filter(({ id }) => id.startsWith("disk-") && id.endsWith(`-${role}`));
     const mark = found.some((finding) => finding.mark === "broken") ? "broken" : found.length > 0 ? "mind" : "ok";
@@ -118,12 +111,12 @@ function cardRow({ gpu }: Facts): Omit<Row, "mark"> {
   const cards = [
     ...(nvidia?.gpus ?? []).map(({ name, memoryBytes, usedBytes, capability }) => {
       const code = capability === null ? "" : `, compute capability ${capability}`;
-      return `${name}: ${gigabytes(memoryBytes)}, ${gigabytes(Math.max(0, memoryBytes - usedBytes))} free${code}`;
+      return `${name}: ${formatBytes(memoryBytes)}, ${formatBytes(Math.max(0, memoryBytes - usedBytes))} free${code}`;
     }),
     ...(amd?.gpus ?? []).map(({ name, memoryBytes, architecture }) => {
       return [
         name,
-        ...(memoryBytes === null ? [] : [gigabytes(memoryBytes)]),
+        ...(memoryBytes === null ? [] : [formatBytes(memoryBytes)]),
         ...(architecture === null ? [] : [architecture]),
       ].join(", ");
     }),

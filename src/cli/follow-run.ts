@@ -1,9 +1,10 @@
 /** Shows a run from its first event to its last, and says what came of it. */
+import { formatBytes } from "../bytes.ts";
 import { dirname } from "node:path";
 import { readPlan, type TrainEvent } from "../index.ts";
 import { repeatBaseOptions } from "./base-options.ts";
 import type { Terminal } from "./command.ts";
-import { formatBytes, formatDuration, quotePath } from "./format.ts";
+import { formatDuration, quotePath } from "./format.ts";
 import { createProgressView } from "./progress-view.ts";
 
 type EventOf<T extends TrainEvent["type"]> = Extract<TrainEvent, { type: T }>;

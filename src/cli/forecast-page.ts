@@ -1,6 +1,7 @@
 /** What a run will take, as a page: memory term by term, time phase by phase, disk, and money on rented cards. */
+import { formatBytes } from "../bytes.ts";
 import { type CardCost, planLimits as limits, type RunProspect } from "../index.ts";
-import { formatBytes, formatDuration, wrapText } from "./format.ts";
+import { formatDuration, wrapText } from "./format.ts";
 
 const INDENT = 2;
 

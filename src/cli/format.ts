@@ -1,4 +1,4 @@
-/** Durations, sizes and numbers as a person reads them. */
+/** Durations and numbers as a person reads them. */
 
 /** "0.4 s", "42 s", "3 min 20 s", "2 h 5 min", "3 d 4 h". */
 export function formatDuration(ms: number): string {
@@ -10,14 +10,6 @@ export function formatDuration(ms: number): string {
   if (minutes < 24 * 60) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
   const hours = Math.round(minutes / 60);
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
-}
-
-/** "640 bytes", "12 kB", "3.4 MB", "1.25 GB": powers of 1,000, as file managers and disks count. */
-export function formatBytes(bytes: number): string {
-  if (bytes < 1000) return `${bytes} bytes`;
-  if (bytes < 1e6) return `${Math.round(bytes / 1e3)} kB`;
-  if (bytes < 1e9) return `${(bytes / 1e6).toFixed(bytes < 1e8 ? 1 : 0)} MB`;
-  return `${(bytes / 1e9).toFixed(2)} GB`;
 }
 
 /** "1 picture", "36 pictures". */

@@ -1,8 +1,9 @@
 /** gesso lora extract: what a tuned model has that its base has not, as an adapter. */
+import { formatBytes } from "../bytes.ts";
 import { UserError } from "../errors.ts";
 import { extractAdapter, type ExtractPart, extractParts, openBase, type TargetSet, targetSets } from "../index.ts";
 import { defineCommand } from "./command.ts";
-import { countOf, formatBytes } from "./format.ts";
+import { countOf } from "./format.ts";
 import {
   describeLoadingOf,
   describeParts,

@@ -1,5 +1,6 @@
 /** gesso lora merge: several adapters as one, or adapters into a base model. */
-import { formatBytes, countOf } from "./format.ts";
+import { formatBytes } from "../bytes.ts";
+import { countOf } from "./format.ts";
 import { UserError } from "../errors.ts";
 import { type AdapterSource, mergeAdapters, mergeIntoBase, openBase, parseRankChoice } from "../index.ts";
 import { defineCommand, type Terminal } from "./command.ts";

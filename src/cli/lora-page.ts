@@ -1,7 +1,8 @@
 /** A LoRA file on one page of the terminal. */
+import { formatBytes } from "../bytes.ts";
 import { basename } from "node:path";
 import type { AdapterReport, LayerGroup } from "../index.ts";
-import { countOf, cut, formatBytes, wrapText } from "./format.ts";
+import { countOf, cut, wrapText } from "./format.ts";
 
 const familyNames: { readonly [F in AdapterReport["family"]]: string } = {
   sd15: "Stable Diffusion 1.5",

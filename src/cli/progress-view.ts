@@ -1,7 +1,8 @@
 /** Draws a run's events on a terminal: a line that is redrawn where a person watches, plain lines where nobody does. */
+import { formatBytes } from "../bytes.ts";
 import type { TrainEvent } from "../index.ts";
 import type { Terminal } from "./command.ts";
-import { countOf, formatBytes } from "./format.ts";
+import { countOf } from "./format.ts";
 import { advance, formatRatio, initialProgress, isTimeToTell, markTold, phaseTexts, renderProgress } from "./progress.ts";
 
 export interface ProgressView {

@@ -54,7 +54,7 @@ test("the line shows bar, step, loss, rate, time left, memory and the held-out r
     31000,
   );
   expect(renderProgress(measured, 130)).toMatchInlineSnapshot(
-    `"━━━━━━──────────────────  step 100/400  loss 0.1000  4.0 steps/s  1 min 15 s left  1.23 GB  held-out 0.931 of base"`,
+    `"━━━━━━──────────────────  step 100/400  loss 0.1000  4.0 steps/s  1 min 15 s left  1.2 GB  held-out 0.931 of base"`,
   );
 });
 

@@ -1,6 +1,7 @@
 /** How far a run is: a state that events move on, and how it is written as a line. No terminal and no clock of its own. */
+import { formatBytes } from "../bytes.ts";
 import type { TrainEvent } from "../index.ts";
-import { cut, formatBytes, formatDuration } from "./format.ts";
+import { cut, formatDuration } from "./format.ts";
 
 type Phase = Extract<TrainEvent, { type: "progress" }>["phase"];
 

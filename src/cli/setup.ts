@@ -1,15 +1,7 @@
 /** gesso setup torch: the Python side of the torch engine, in Gesso's own folder, in one command, and away again. */
+import { formatBytes } from "../bytes.ts";
 import { UserError } from "../errors.ts";
-import {
-  type BuildName,
-  flopRate,
-  gigabytes,
-  planSetup,
-  removeSetup,
-  runSetup,
-  type SetupPlan,
-  torchBuilds,
-} from "../index.ts";
+import { type BuildName, flopRate, planSetup, removeSetup, runSetup, type SetupPlan, torchBuilds } from "../index.ts";
 import { defineCommand, type OptionValues, type Terminal } from "./command.ts";
 import { cut, formatDuration, quotePath, wrapText } from "./format.ts";
 
@@ -93,7 +85,7 @@ function describePlan(plan: SetupPlan, columns: number): string {
     `PyTorch    ${build.torch}, build ${build.name}: ${reason}`,
     `Python     ${pythonVersion} (${python}); it stays as it is`,
     `Into       ${folder}, by ${installer}`,
-    `Download   about ${gigabytes(plan.downloadBytes)}; ${gigabytes(plan.installedBytes)} on the disk`,
+    `Download   about ${formatBytes(plan.downloadBytes)}; ${formatBytes(plan.installedBytes)} on the disk`,
     "Nothing else is touched, and gesso setup torch --remove undoes it.",
   ]
     .map((line) => wrapText(line, columns, 11))

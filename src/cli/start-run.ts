@@ -1,10 +1,11 @@
 /** From a plan to a run: the page before it, the preflight, and whether to go on, ask or stop. */
+import { formatBytes } from "../bytes.ts";
 import { type PreflightEvent, type RunProspect, train } from "../index.ts";
 import type { Terminal } from "./command.ts";
 import { countFindings } from "./findings-page.ts";
 import { describeProspect } from "./forecast-page.ts";
 import { followRun } from "./follow-run.ts";
-import { formatBytes, formatDuration, wrapText } from "./format.ts";
+import { formatDuration, wrapText } from "./format.ts";
 import { describePlace, describePlan, toldOnPage } from "./plan-page.ts";
 import { countErrors, countWarnings, type ProspectedRun } from "./plan-run.ts";
 

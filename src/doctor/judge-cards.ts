@@ -1,9 +1,10 @@
 /** Judges of graphics cards and their drivers, as the system sees them; what PyTorch makes of them is judged in judge-torch.ts. */
+import { formatBytes } from "../bytes.ts";
 import type { GpuFacts, MachineFacts } from "./facts.ts";
 import { type Finding, findMessage, type Judge } from "./finding.ts";
 import { driverMessages } from "./known-messages.ts";
 import { compareVersions, thresholds } from "./thresholds.ts";
-import { gigabytes, listOf } from "./words.ts";
+import { listOf } from "./words.ts";
 
 const card = (id: string, mark: Finding["mark"], message: string, mend: string): Finding => {
   return { id, area: "card", mark, message, mend };
@@ -79,11 +80,11 @@ export const judgeNvidiaMemory = ({
     if (memoryBytes > 0 && usedBytes > thresholds.busyGpuShare * memoryBytes) {
       const programs = [...new Set(processes.map((process) => process.name))].slice(0, 4);
       const by = programs.length === 0 ? "" : ` (${listOf(programs)})`;
-      const message = `Other programs${by} hold ${gigabytes(usedBytes)} of the ${gigabytes(memoryBytes)} of ${name}.`;
+      const message = `Other programs${by} hold ${formatBytes(usedBytes)} of the ${formatBytes(memoryBytes)} of ${name}.`;
       found.push(card("card-busy", "mind", message, "Close them before you train; browsers and ComfyUI are the usual ones."));
     }
     if (memoryBytes > 0 && memoryBytes < thresholds.sdxlGpuBytes) {
-      const message = `${name} has ${gigabytes(memoryBytes)}: enough for mini and SD 1.5, not for SDXL.`;
+      const message = `${name} has ${formatBytes(memoryBytes)}: enough for mini and SD 1.5, not for SDXL.`;
       found.push(card("card-small", "mind", message, "Train SD 1.5, or rent a card with 12 GB or more for SDXL."));
     }
   }

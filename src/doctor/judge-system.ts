@@ -1,8 +1,9 @@
 /** Judges of the system, its memory and its disks. */
+import { formatBytes } from "../bytes.ts";
 import type { DiskFacts, DiskRole, MachineFacts } from "./facts.ts";
 import type { Area, Finding } from "./finding.ts";
 import { compareVersions, thresholds } from "./thresholds.ts";
-import { gigabytes, megabytesPerSecond } from "./words.ts";
+import { megabytesPerSecond } from "./words.ts";
 
 export const judgeSystem = ({ system, processor }: Pick<MachineFacts, "system" | "processor">): readonly Finding[] => {
   const found: Finding[] = [];
@@ -55,14 +56,14 @@ export const judgeMemory = ({ memory }: Pick<MachineFacts, "memory">): readonly 
   const { totalBytes, limitBytes, availableBytes } = memory;
   const most = limitBytes ?? totalBytes;
   const area: Area = "memory";
-  const limit = limitBytes === null ? "" : ` (a limit: the machine itself has ${gigabytes(totalBytes)})`;
+  const limit = limitBytes === null ? "" : ` (a limit: the machine itself has ${formatBytes(totalBytes)})`;
   if (most < thresholds.leastMemoryBytes) {
     const mend = limitBytes === null ? "Use a machine with more memory." : "Give the container more memory.";
-    const message = `There are ${gigabytes(most)} of memory${limit}; training needs ${gigabytes(thresholds.leastMemoryBytes)} at least.`;
+    const message = `There are ${formatBytes(most)} of memory${limit}; training needs ${formatBytes(thresholds.leastMemoryBytes)} at least.`;
     return [{ id: "memory-small", area, mark: "broken", message, mend }];
   }
   if (availableBytes < thresholds.leastMemoryBytes) {
-    const message = `Only ${gigabytes(availableBytes)} of ${gigabytes(most)} of memory are free${limit}.`;
+    const message = `Only ${formatBytes(availableBytes)} of ${formatBytes(most)} of memory are free${limit}.`;
     return [{ id: "memory-full", area, mark: "mind", message, mend: "Close other programs before you train." }];
   }
   return [];
@@ -88,10 +89,10 @@ function judgeDisk(disk: DiskFacts): readonly Finding[] {
   if (problem !== null) return [find("unwritable", "broken", `Nothing can be written in ${at}: ${problem}.`, elsewhere)];
   const found: Finding[] = [];
   if (freeBytes !== null && freeBytes < thresholds.leastDiskBytes) {
-    const message = `Only ${gigabytes(freeBytes)} are free in ${at}; a small run takes ${gigabytes(thresholds.leastDiskBytes)}.`;
+    const message = `Only ${formatBytes(freeBytes)} are free in ${at}; a small run takes ${formatBytes(thresholds.leastDiskBytes)}.`;
     found.push(find("full", "broken", message, `Make room. ${elsewhere}`));
   } else if (freeBytes !== null && freeBytes < thresholds.sdxlDiskBytes) {
-    const message = `${gigabytes(freeBytes)} are free in ${at}: enough for mini, but an SDXL run with its checkpoints can take ${gigabytes(thresholds.sdxlDiskBytes)}.`;
+    const message = `${formatBytes(freeBytes)} are free in ${at}: enough for mini, but an SDXL run with its checkpoints can take ${formatBytes(thresholds.sdxlDiskBytes)}.`;
     found.push(find("small", "mind", message, `Make room before you train SDXL. ${elsewhere}`));
   }
   if (remote !== null) {

@@ -1,10 +1,4 @@
-/** Sizes and rates as doctor's sentences have them. */
-
-/** "7.9 GB", in powers of 1,000; megabytes below one. */
-export function gigabytes(bytes: number): string {
-  if (bytes < 995e6) return `${Math.round(bytes / 1e6)} MB`;
-  return `${(bytes / 1e9).toFixed(bytes < 99.5e9 ? 1 : 0)} GB`;
-}
+/** Rates and lists as doctor's sentences have them. */
 
 export function megabytesPerSecond(bytesPerSecond: number): string {
   return bytesPerSecond < 995e6 ? `${Math.round(bytesPerSecond / 1e6)} MB/s` : `${(bytesPerSecond / 1e9).toFixed(1)} GB/s`;

@@ -1,5 +1,5 @@
 /** Writes into a plan what was chosen for the device's memory, and why. */
-import { formatGigabytes } from "./bytes.ts";
+import { formatBytes } from "../bytes.ts";
 import { asked } from "./decide.ts";
 import type { Fit, FitTrial } from "./fit.ts";
 import { limits } from "./limits.ts";
@@ -41,9 +41,9 @@ function isSame(a: unknown, b: unknown): boolean {
 /** "35.2 GB would not fit the 24.0 GB that are free; 13.3 GB do, 32 % slower" */
 function explainFit<F>({ first, chosen }: Fit<F>, { freeBytes }: { readonly freeBytes: number }): string {
   const [before, after] = [first.figures, chosen.figures];
-  const needed = `${formatGigabytes(before.peakBytes)} would not fit the ${formatGigabytes(freeBytes)} that are free`;
+  const needed = `${formatBytes(before.peakBytes)} would not fit the ${formatBytes(freeBytes)} that are free`;
   const margin = before.peakBytes <= freeBytes ? ` with ${limits.memoryMargin.value * 100} % to spare` : "";
-  return `${needed}${margin}; ${formatGigabytes(after.peakBytes)} do, ${describeSlower(first, chosen)}`;
+  return `${needed}${margin}; ${formatBytes(after.peakBytes)} do, ${describeSlower(first, chosen)}`;
 }
 
 function describeSlower<F>(first: FitTrial<F>, chosen: FitTrial<F>): string {

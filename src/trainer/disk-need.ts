@@ -1,7 +1,7 @@
 /** What a run will write, against what the disks have free. */
 import { stat, statfs } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
-import { formatGigabytes } from "../planner/bytes.ts";
+import { formatBytes } from "../bytes.ts";
 import type { TrainSettings } from "../planner/plan.ts";
 import { boundFinding, type PlanFinding } from "../planner/rules/table.ts";
 import { RESUMABLE_CHECKPOINTS } from "./checkpoint.ts";
@@ -89,10 +89,8 @@ export function findFullDisk(need: DiskNeed): readonly PlanFinding[] {
     const [first] = uses;
     const bytes = uses.reduce((sum, use) => sum + use.bytes, 0);
     if (first?.freeBytes === undefined || bytes <= first.freeBytes) return [];
-    const parts = uses.map((use) => `${use.what} ${formatGigabytes(use.bytes)}`).join(", ");
-    const free = formatGigabytes(first.freeBytes);
-    return [
-      boundFinding("disk", `The run will write ${formatGigabytes(bytes)} (${parts}), and ${first.folder} has ${free} free.`),
-    ];
+    const parts = uses.map((use) => `${use.what} ${formatBytes(use.bytes)}`).join(", ");
+    const free = formatBytes(first.freeBytes);
+    return [boundFinding("disk", `The run will write ${formatBytes(bytes)} (${parts}), and ${first.folder} has ${free} free.`)];
   });
 }

@@ -1,7 +1,7 @@
 /** A run that found no memory: how to go on, and which settings would take how much less. */
 import { isOutOfMemory } from "../engines/out-of-memory.ts";
 import { UserError } from "../errors.ts";
-import { formatAmount } from "../planner/bytes.ts";
+import { formatBytes } from "../bytes.ts";
 import { forecaster } from "./fit-run.ts";
 import { datasetLoadOf } from "./forecast/forecast.ts";
 import type { PreparedRun } from "./prepare.ts";
@@ -37,7 +37,7 @@ function describeSavings(run: Run, from: string): string {
     return { option, bytes: now - forecast({ ...settings, ...change }).memory.peakBytes };
   });
   const told = saved.filter(({ bytes }) => bytes > LEAST_SHARE * now).toSorted((a, b) => b.bytes - a.bytes).slice(0, MOST_TOLD); // prettier-ignore
-  if (told.length === 0) return `use a device with more: ${formatAmount(now)} were forecast, and no setting takes much less`;
-  const list = told.map(({ option, bytes }) => `${option} saves ${formatAmount(bytes)}`);
-  return `start a new run with less than the ${formatAmount(now)} that were forecast${from}: ${list.join(", ")}`;
+  if (told.length === 0) return `use a device with more: ${formatBytes(now)} were forecast, and no setting takes much less`;
+  const list = told.map(({ option, bytes }) => `${option} saves ${formatBytes(bytes)}`);
+  return `start a new run with less than the ${formatBytes(now)} that were forecast${from}: ${list.join(", ")}`;
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { type Pixels, writePng } from "../formats/images.ts";
 import { verify } from "../graph/verify.ts";
-import { formatGigabytes } from "../planner/bytes.ts";
+import { formatBytes } from "../bytes.ts";
 import { networkUnitPx } from "../planner/decide-training.ts";
 import { writeTrainedAdapter } from "./adapter-file.ts";
 import { type Checkpoint, firstState, NonFiniteError, RESUMABLE_CHECKPOINTS, tryCheckpoint } from "./checkpoint.ts";
@@ -140,7 +140,7 @@ async function refuseFullDisk(
     () => Infinity,
   );
   if (bytes <= freeBytes) return;
-  const [needed, free] = [formatGigabytes(bytes), formatGigabytes(freeBytes)];
+  const [needed, free] = [formatBytes(bytes), formatBytes(freeBytes)];
   throw new UserError(`The run's checkpoints will take ${needed}, and ${paths.folder} has ${free} free.`, {
     fix: "Free some space, give another --out, or raise --checkpoint-every.",
   });

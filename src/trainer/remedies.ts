@@ -1,7 +1,7 @@
 /** What would make a run fit that does not: each change tried by a forecast, and the cheapest card that would take the run as it is. */
 import type { MeasuredDevice } from "../engines/choose.ts";
 import { isQuantised } from "../graph/graph.ts";
-import { formatGigabytes } from "../planner/bytes.ts";
+import { formatBytes } from "../bytes.ts";
 import type { RunCosts } from "../planner/costs.ts";
 import { type Fit, fits } from "../planner/fit.ts";
 import { limits } from "../planner/limits.ts";
@@ -45,8 +45,8 @@ export function findTooLarge(options: {
   const { freeBytes } = device;
   return boundFinding(
     "memory",
-    `The run would take ${formatGigabytes(peakBytes)} at its peak (${peakAt}), and ${device.profile.name} has ` +
-      `${formatGigabytes(freeBytes)} free, of which a tenth of the need is to stay so.`,
+    `The run would take ${formatBytes(peakBytes)} at its peak (${peakAt}), and ${device.profile.name} has ` +
+      `${formatBytes(freeBytes)} free, of which a tenth of the need is to stay so.`,
     [describeRemedies(remediesFor(smallest), attempt, freeBytes, peakBytes), describeCards(costs)].join(" "),
   );
 }
@@ -108,12 +108,12 @@ function describeRemedies(
   const [most] = all;
   if (most && isFitting(most)) return tellFitting([fewest(together.slice(1), attempt, isFitting) ?? most]);
   if (!most || most.peakBytes >= peakBytes) return "No setting makes it much smaller: free some memory.";
-  const needed = formatGigabytes(most.peakBytes * (1 + limits.memoryMargin.value));
-  return `Even ${most.option} needs ${needed} free, ${formatGigabytes(peakBytes - most.peakBytes)} less.`;
+  const needed = formatBytes(most.peakBytes * (1 + limits.memoryMargin.value));
+  return `Even ${most.option} needs ${needed} free, ${formatBytes(peakBytes - most.peakBytes)} less.`;
 }
 
 function tellFitting(fitting: readonly TriedRemedy[]): string {
-  const told = fitting.map(({ option, peakBytes }) => `${option} (${formatGigabytes(peakBytes)})`);
+  const told = fitting.map(({ option, peakBytes }) => `${option} (${formatBytes(peakBytes)})`);
   return `${told.join(", or ")} would fit.`;
 }
 

@@ -2,7 +2,7 @@
 import { relative } from "node:path";
 import { writeFileAtomically } from "../formats/atomic.ts";
 import type { Planned, TrainPlan } from "../planner/plan.ts";
-import { formatGigabytes } from "../planner/bytes.ts";
+import { formatBytes } from "../bytes.ts";
 import type { MemoryEvent, Validation } from "./events.ts";
 import type { RunPaths } from "./run-folder.ts";
 
@@ -56,7 +56,7 @@ export function renderReport(
     notes.length > 0 ? section("Notes", "", [`<ul>${notes.map((note) => `<li>${escapeHtml(note)}</li>`).join("")}</ul>`]) : "",
   ];
   const style =
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1f2328}table{border-collapse:collapse}td,th{padding:.2rem .8rem;border-bottom:1px solid #d1d9e0;text-align:left}img{max-width:100%}svg{max-width:100%}";
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1f2328}table{border-collapse:collapse}td,th{padding:.2rem .8rem .2rem 0;border-bottom:1px solid #d1d9e0;text-align:left;vertical-align:top;overflow-wrap:anywhere}td:first-child{overflow-wrap:normal}img{max-width:100%}svg{max-width:100%}";
   return `<!doctype html><html lang="en"><meta charset="utf-8"><title>${escapeHtml(plan.name.value)}</title><style>${style}</style><body>${sections.join("\n")}</body></html>\n`;
 }
 
@@ -65,7 +65,7 @@ function section(title: string, text: string, parts: readonly string[]): string 
 }
 
 function describeMemory({ peakBytes, forecastBytes, forecastAt, ratio }: MemoryEvent): string {
-  return `At most ${formatGigabytes(peakBytes)} was held; ${formatGigabytes(forecastBytes)} was forecast (${forecastAt}), so it was ${ratio.toFixed(2)} of that.`;
+  return `At most ${formatBytes(peakBytes)} was held; ${formatBytes(forecastBytes)} was forecast (${forecastAt}), so it was ${ratio.toFixed(2)} of that.`;
 }
 
 function figure(step: number, source: string): string {

@@ -1,4 +1,5 @@
 /** What `gesso setup torch` will do, decided before anything is done: which Python, which build, which commands. */
+import { formatBytes } from "../../bytes.ts";
 import { statfs } from "node:fs/promises";
 import { existsSync, statSync } from "node:fs";
 import { delimiter, dirname, join, resolve } from "node:path";
@@ -10,7 +11,6 @@ import { askPython } from "../probe-python.ts";
 import { probeSystem } from "../probe-system.ts";
 import type { ToolOptions } from "../run-tool.ts";
 import { type BuildName, buildNamed, chooseBuild, numpyFor, type TorchBuild } from "../torch-builds.ts";
-import { gigabytes } from "../words.ts";
 import { findBasePython } from "./find-base.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
@@ -116,7 +116,7 @@ async function needRoom(folder: string, name: string, needed: number): Promise<v
   const { bavail, bsize } = await statfs(place);
   if (bavail * bsize >= needed) return;
   throw new UserError(
-    `${gigabytes(bavail * bsize)} are free in ${place}, and PyTorch (${name}) needs ${gigabytes(needed)} while it is installed.`,
+    `${formatBytes(bavail * bsize)} are free in ${place}, and PyTorch (${name}) needs ${formatBytes(needed)} while it is installed.`,
     {
       fix: `Make room, or set ${process.platform === "win32" ? "LOCALAPPDATA" : "XDG_DATA_HOME"} to a folder on another disk for gesso setup and gesso train alike.`,
     },
