@@ -20,6 +20,17 @@ export interface DeviceProfile {
   readonly flopsPerSecond: number;
   /** Rate of an elementwise addition, bytes read and written. */
   readonly bytesPerSecond: number;
+  /** How long operations of each kind take, small ones too; absent where only the two rates are known. */
+  readonly kinds?: Readonly<Record<OperationKind, OperationTime>>;
+}
+
+/** Kinds of operations whose time is told apart: their work is in floating-point operations, and in bytes for `elementwise`. */
+export type OperationKind = "product" | "lowRank" | "convolution" | "elementwise";
+
+/** Time as a straight line of work: the smallest operation takes `fixedSeconds`. */
+export interface OperationTime {
+  readonly fixedSeconds: number;
+  readonly workPerSecond: number;
 }
 
 /** Where a buffer's first contents come from. A file range is read by the engine itself, straight to where it is needed. */

@@ -1,7 +1,7 @@
 /** Measures what an engine does in a second on this machine. */
-import { add, matmul, slice } from "../graph/build.ts";
-import { byteSizeOf, type DType, Graph, type Shape, type Value } from "../graph/graph.ts";
-import type { DeviceProfile, Engine } from "./engine.ts";
+import { add, conv2d, matmul, slice } from "../graph/build.ts";
+import { byteSizeOf, Graph, type Shape, sizeOf, type Value } from "../graph/graph.ts";
+import type { DeviceProfile, Engine, OperationKind, OperationTime } from "./engine.ts";
 
 interface Sizes {
   /** Of the product: a square matrix by itself. */
@@ -14,38 +14,90 @@ interface Sizes {
 export const cpuSizes: Sizes = { matrixSide: 1024, vectorLength: 2 ** 22 };
 /** Large enough that starting the work is nothing beside it. */
 export const gpuSizes: Sizes = { matrixSide: 8192, vectorLength: 2 ** 27 };
-const operations = 4;
 const runs = 4;
+
+/** An operation that can follow on itself. */
+interface Sample {
+  /** Of its first operand, and of its result. */
+  readonly shape: Shape;
+  /** Of its second operand. */
+  readonly otherShape: Shape;
+  readonly operation: (x: Value, other: Value) => Value;
+  /** Of one: floating-point operations, or bytes. */
+  readonly work: number;
+  /** How many in a row, so that a run's own time is little beside them. */
+  readonly times: number;
+  /** How many operations it is of the same work; default 1. */
+  readonly parts?: number;
+}
 
 /** Rates of a large matrix product and of a large addition: the best of a few runs, so that another program's burst does not count. */
 export async function measureRates(
   engine: Engine,
   { matrixSide, vectorLength }: Sizes,
 ): Promise<Pick<DeviceProfile, "flopsPerSecond" | "bytesPerSecond">> {
-  const dtype = engine.precision;
-  const productSeconds = await timeOperation(engine, { shape: [matrixSide, matrixSide], dtype }, matmul);
-  const vector = { shape: [vectorLength], dtype };
-  const additionSeconds = await timeOperation(engine, vector, add);
+  const [product, addition] = [productOf(matrixSide, matrixSide, 4), additionOf(engine, vectorLength, 4)];
   return {
-    flopsPerSecond: (2 * matrixSide ** 3) / productSeconds,
-    bytesPerSecond: (3 * byteSizeOf(vector)) / additionSeconds,
+    flopsPerSecond: product.work / (await timeSample(engine, product)),
+    bytesPerSecond: addition.work / (await timeSample(engine, addition)),
   };
 }
 
-async function timeOperation(
-  engine: Engine,
-  { shape, dtype }: { readonly shape: Shape; readonly dtype: DType },
-  operation: (a: Value, b: Value) => Value,
-): Promise<number> {
-  const name = "gesso.measure";
+/**
+ * The time of a small and of a large operation of each kind, and the line through them. Small ones are as in `mini`, where starting an
+ * operation takes as long as doing it.
+ */
+export async function measureKinds(engine: Engine): Promise<Readonly<Record<OperationKind, OperationTime>>> {
+  const line = async (small: Sample, large: Sample): Promise<OperationTime> => {
+    const [low, high] = [await timeSample(engine, small), await timeSample(engine, large)];
+    const workPerSecond = (large.work - small.work) / Math.max(high - low, 1e-9);
+    return { workPerSecond, fixedSeconds: Math.max(0, low - small.work / workPerSecond) };
+  };
+  return {
+    product: await line(productOf(256, 128, 64), productOf(1024, 1024, 4)),
+    convolution: await line(convolutionOf([4, 128, 4, 4], 32), convolutionOf([4, 128, 32, 32], 2)),
+    elementwise: await line(additionOf(engine, 2 ** 10, 128), additionOf(engine, 2 ** 22, 4)),
+    lowRank: await line(lowRankOf(64, 128, 32), lowRankOf(4096, 640, 4)),
+  };
+}
+
+/** A matrix of `rows` rows times a square one. */
+function productOf(rows: number, side: number, times: number): Sample {
+  const work = 2 * rows * side ** 2;
+  return { shape: [rows, side], otherShape: [side, side], operation: (x, other) => matmul(x, other), work, times };
+}
+
+/** Down to a rank of 8 and up again, as a LoRA does: the mean of the two. */
+function lowRankOf(rows: number, width: number, times: number): Sample {
+  const operation = (x: Value, down: Value): Value => matmul(matmul(x, down, { transB: true }), down);
+  return { shape: [rows, width], otherShape: [8, width], operation, work: 2 * rows * width * 8, times, parts: 2 };
+}
+
+function additionOf({ precision }: Engine, length: number, times: number): Sample {
+  const work = 3 * byteSizeOf({ shape: [length], dtype: precision });
+  return { shape: [length], otherShape: [length], operation: add, work, times };
+}
+
+/** 3 x 3, to as many channels. */
+function convolutionOf(shape: readonly [number, number, number, number], times: number): Sample {
+  const channels = shape[1];
+  const operation = (x: Value, other: Value): Value => conv2d(x, other, undefined, { padding: 1 });
+  return { shape, otherShape: [channels, channels, 3, 3], operation, work: 2 * sizeOf(shape) * channels * 9, times };
+}
+
+/** Seconds of one. */
+async function timeSample(engine: Engine, { shape, otherShape, operation, times, parts = 1 }: Sample): Promise<number> {
+  const dtype = engine.precision;
+  const names = ["gesso.measure", "gesso.measure.other"] as const;
   const graph = new Graph();
-  const x = graph.buffer(name, shape, dtype);
-  let y = x;
-  for (let i = 0; i < operations; i++) y = operation(y, x);
+  const [x, other] = [graph.buffer(names[0], shape, dtype), graph.buffer(names[1], otherShape, dtype)];
+  let y: Value = x;
+  for (let i = 0; i < times; i++) y = operation(y, other);
   const none = shape.map(() => 0);
   graph.fetches.set("y", slice(y, none, shape.map(() => 1))); // prettier-ignore
-  await engine.allocate({ name, shape, dtype }, { kind: "zeros" });
-  const executable = await engine.compile(graph, { name });
+  await engine.allocate({ name: names[0], shape, dtype }, { kind: "zeros" });
+  await engine.allocate({ name: names[1], shape: otherShape, dtype }, { kind: "zeros" });
+  const executable = await engine.compile(graph, { name: names[0] });
   try {
     await executable.run({});
     let best = Infinity;
@@ -54,9 +106,9 @@ async function timeOperation(
       await executable.run({});
       best = Math.min(best, performance.now() - start);
     }
-    return best / 1000 / operations;
+    return best / 1000 / times / parts;
   } finally {
     await executable.dispose();
-    await engine.free(name);
+    for (const name of names) await engine.free(name);
   }
 }

@@ -265,6 +265,12 @@ describe("the engine", () => {
     const measured = await engine.measureProfile();
     expect(measured.flopsPerSecond).toBeGreaterThan(1e8);
     expect(measured.bytesPerSecond).toBeGreaterThan(1e7);
+    for (const { fixedSeconds, workPerSecond } of Object.values(measured.kinds ?? {})) {
+      expect(fixedSeconds).toBeGreaterThanOrEqual(0);
+      expect(fixedSeconds).toBeLessThan(1);
+      expect(workPerSecond).toBeGreaterThan(1e6);
+    }
+    expect(Object.keys(measured.kinds ?? {})).toEqual(["product", "convolution", "elementwise", "lowRank"]);
     expect(engine.profile).toEqual(measured);
     expect((await engine.memory()).bufferBytes).toBe(0);
   });

@@ -14,14 +14,14 @@ import type {
   TensorData,
   TensorSource,
 } from "../engine.ts";
-import { cpuSizes, measureRates } from "../measure.ts";
+import { cpuSizes, measureKinds, measureRates } from "../measure.ts";
 import { countThreads, findMemoryBytes, nameDevice } from "./device.ts";
 import { buildModel, kept } from "./lower.ts";
 import { countModel, keepsMemory, ortOverhead, ortOverheadOf } from "./overhead.ts";
 import { ThreadClient, transferable } from "./thread-client.ts";
 
 export interface OrtEngine extends Engine {
-  /** Measures the rates in `profile`, which are 0 until then; a few tenths of a second. */
+  /** Measures the rates in `profile`, which are 0 until then; about a second. */
   measureProfile(): Promise<DeviceProfile>;
 }
 
@@ -78,7 +78,7 @@ class CpuEngine implements OrtEngine {
   }
 
   async measureProfile(): Promise<DeviceProfile> {
-    this.#profile = { ...this.#profile, ...(await measureRates(this, cpuSizes)) };
+    this.#profile = { ...this.#profile, ...(await measureRates(this, cpuSizes)), kinds: await measureKinds(this) };
     return this.#profile;
   }
 
