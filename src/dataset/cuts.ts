@@ -1,5 +1,5 @@
 /** Whether one picture is cut out of another, and which pairs are worth asking. Pure. */
-import { type AreaSums, averageParts, sumAreas, type Window } from "./measure/areas.ts";
+import { type AreaSums, averageInto, averageParts, sumAreas, type Window } from "./measure/areas.ts";
 import { FINE_SIDE, fineLikeness, toFineSide } from "./fine-likeness.ts";
 import { COLOUR_BINS, type Likeness, THUMB_SIDE } from "./measure/likeness.ts";
 import { thresholds } from "./thresholds.ts";
@@ -44,12 +44,13 @@ export function findCuts(pictures: readonly Cuttable[], pairs: Iterable<readonly
     partners[b]?.push(a);
   }
   const cuts = new Map<number, Cut>();
+  const targets = pictures.map((picture, place) => ((partners[place]?.length ?? 0) > 0 ? targetOf(picture) : undefined));
   for (const [whole, picture] of pictures.entries()) {
     const own = partners[whole] ?? [];
     if (own.length === 0) continue;
     const search = openSearch(picture);
     for (const part of own) {
-      const other = pictures[part];
+      const other = targets[part];
       const correlation = other ? search(other) : 0;
       const [a, b] = [Math.min(whole, part), Math.max(whole, part)];
       const key = a * pictures.length + b;
@@ -62,23 +63,38 @@ export function findCuts(pictures: readonly Cuttable[], pairs: Iterable<readonly
 
 const FULL: Window = { left: 0, top: 0, width: THUMB_SIDE, height: THUMB_SIDE };
 
+/** What a picture is searched by in others, made once. */
+interface Target {
+  readonly picture: Cuttable;
+  /** [8, 8] means of the whole picture, as they are, and as a patch. */
+  readonly means: Float32Array;
+  readonly patch: Patches;
+}
+
+function targetOf(picture: Cuttable): Target {
+  const means = averageParts(sumAreas(picture.thumb, THUMB_SIDE, THUMB_SIDE), FULL, COARSE, COARSE);
+  const patch = noPatches(1);
+  patch.values.set(means);
+  finishPatch(patch, 0);
+  return { picture, means, patch };
+}
+
 /** Gives the best correlation of a part with a window of the whole that has its shape and its details; 0 where there is none. */
-function openSearch(whole: Cuttable): (part: Cuttable) => number {
+function openSearch(whole: Cuttable): (part: Target) => number {
   const areas = sumAreas(whole.thumb, THUMB_SIDE, THUMB_SIDE);
-  const patches = new Map<readonly Window[], Float32Array>();
-  return (part) => {
+  const isCut = new Set<WindowSet>();
+  return ({ picture: part, means, patch }) => {
     // Both thumbnails are square: a window's height in the thumbnail follows from the two shapes.
     const stretch = whole.widthPx / whole.heightPx / (part.widthPx / part.heightPx);
-    const windows = windowsFor(stretch);
-    const known = patches.get(windows) ?? normalizedPatches(areas, windows);
-    patches.set(windows, known);
-    const partAreas = sumAreas(part.thumb, THUMB_SIDE, THUMB_SIDE);
-    const target = averageParts(partAreas, FULL, COARSE, COARSE);
+    const set = windowsFor(stretch);
+    const { windows, patches } = set;
+    if (!isCut.has(set)) cutPatches(areas, set);
+    isCut.add(set);
     let best = 0;
-    for (const start of bestWindows(known, normalize(target.slice()))) {
-      const moved = refine(areas, target, COARSE, windows[start] ?? FULL, stretch, 3, 0.7);
+    for (const start of bestWindows(patches, patch)) {
+      const moved = refine(areas, means, COARSE, windows[start] ?? FULL, stretch, 3, 0.7);
       if (moved.correlation < COARSE_MOVED) continue;
-      const fine = averageParts(partAreas, FULL, FINE, FINE);
+      const fine = averageParts(sumAreas(part.thumb, THUMB_SIDE, THUMB_SIDE), FULL, FINE, FINE);
       const { window, correlation } = refine(areas, fine, FINE, moved.window, stretch, 1.2, 0.15);
       if (correlation <= Math.max(best, thresholds.cutCorrelation.value)) continue;
       // Skies and seas agree in light and dark wherever they are cut out.
@@ -89,54 +105,111 @@ function openSearch(whole: Cuttable): (part: Cuttable) => number {
   };
 }
 
-/** All windows at the coarse resolution, one after the other. */
-function normalizedPatches(areas: AreaSums, windows: readonly Window[]): Float32Array {
-  const out = new Float32Array(windows.length * COARSE_LENGTH);
-  for (const [i, window] of windows.entries()) {
-    out.set(normalize(averageParts(areas, window, COARSE, COARSE)), i * COARSE_LENGTH);
-  }
-  return out;
+/**
+ * Windows at the coarse resolution, one after the other. A product of two patches is the product of their blocks and of what is left,
+ * and that is no more than the product of the lengths that are left (Cauchy and Schwarz): the blocks alone rule most windows out.
+ */
+interface Patches {
+  /** [n, 8, 8], of mean 0 and length 1; zeros where there is nothing to correlate. */
+  readonly values: Float32Array;
+  /** [n, 4, 4] sums of 2 x 2 of them, over 2. */
+  readonly blocks: Float32Array;
+  /** [n] length of what is left without the blocks. */
+  readonly rests: Float32Array;
 }
 
-/** Brought to mean 0 and length 1, so that products are correlations; zeros where there is nothing to correlate. */
-function normalize(values: Float32Array): Float32Array {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i] ?? 0;
-  const mean = sum / values.length;
+/** Blocks along a side are a quarter of 16. */
+const BLOCKS_LENGTH = 16;
+
+function noPatches(count: number): Patches {
+  return {
+    values: new Float32Array(count * COARSE_LENGTH),
+    blocks: new Float32Array(count * BLOCKS_LENGTH),
+    rests: new Float32Array(count),
+  };
+}
+
+/** From the means of a window's parts in `values`. */
+function finishPatch({ values, blocks, rests }: Patches, place: number): void {
+  const at = place * COARSE_LENGTH;
+  normalize(values, at);
   let squares = 0;
-  for (let i = 0; i < values.length; i++) {
+  for (let block = 0; block < BLOCKS_LENGTH; block++) {
+    const corner = at + 2 * ((block >> 2) * COARSE + (block & 3));
+    const upper = (values[corner] ?? 0) + (values[corner + 1] ?? 0);
+    const lower = (values[corner + COARSE] ?? 0) + (values[corner + COARSE + 1] ?? 0);
+    const sum = (upper + lower) / 2;
+    blocks[place * BLOCKS_LENGTH + block] = sum;
+    squares += sum * sum;
+  }
+  rests[place] = Math.sqrt(Math.max(0, 1 - squares));
+}
+
+function cutPatches(areas: AreaSums, { windows, patches }: WindowSet): void {
+  for (const [place, window] of windows.entries()) {
+    averageInto(patches.values, place * COARSE_LENGTH, areas, window, COARSE, COARSE);
+    finishPatch(patches, place);
+  }
+}
+
+/** Brings a patch to mean 0 and length 1, so that products are correlations; to zeros where there is nothing to correlate. */
+function normalize(values: Float32Array, from: number): void {
+  const end = from + COARSE_LENGTH;
+  let sum = 0;
+  for (let i = from; i < end; i++) sum += values[i] ?? 0;
+  const mean = sum / COARSE_LENGTH;
+  let squares = 0;
+  for (let i = from; i < end; i++) {
     const value = (values[i] ?? 0) - mean;
     values[i] = value;
     squares += value * value;
   }
-  const scale = squares < values.length ? 0 : 1 / Math.sqrt(squares);
-  for (let i = 0; i < values.length; i++) values[i] = (values[i] ?? 0) * scale;
-  return values;
+  const scale = squares < COARSE_LENGTH ? 0 : 1 / Math.sqrt(squares);
+  for (let i = from; i < end; i++) values[i] = (values[i] ?? 0) * scale;
 }
 
 /** Places of the windows that agree best with the target. */
-function bestWindows(patches: Float32Array, target: Float32Array): readonly number[] {
+function bestWindows(patches: Patches, target: Patches): readonly number[] {
   const best: { place: number; correlation: number }[] = [];
-  for (let place = 0, at = 0; at < patches.length; place++) {
-    let correlation = 0;
-    for (let k = 0; k < COARSE_LENGTH; k++, at++) correlation += (patches[at] ?? 0) * (target[k] ?? 0);
-    if (correlation < COARSE_CORRELATION || correlation <= (best.length < STARTS ? 0 : (best.at(-1)?.correlation ?? 0)))
-      continue;
+  let least = COARSE_CORRELATION;
+  for (let place = 0; place < patches.rests.length; place++) {
+    const rest = (patches.rests[place] ?? 0) * (target.rests[0] ?? 0);
+    if (multiply(patches.blocks, place, target.blocks) + rest < least) continue;
+    const correlation = multiply(patches.values, place, target.values);
+    if (correlation < least || (best.length === STARTS && correlation <= least)) continue;
     best.push({ place, correlation });
     best.sort((a, b) => b.correlation - a.correlation);
     best.length = Math.min(best.length, STARTS);
+    if (best.length === STARTS) least = best.at(-1)?.correlation ?? least;
   }
   return best.map(({ place }) => place);
 }
 
-const knownWindows = new Map<number, readonly Window[]>();
+/** Of the patch at a place with the one that `b` is. Two sums, so that one addition need not wait for the other. */
+function multiply(a: Float32Array, place: number, b: Float32Array): number {
+  let even = 0;
+  let odd = 0;
+  for (let k = 0, at = place * b.length; k < b.length; k += 2, at += 2) {
+    even += (a[at] ?? 0) * (b[k] ?? 0);
+    odd += (a[at + 1] ?? 0) * (b[k + 1] ?? 0);
+  }
+  return even + odd;
+}
 
-function windowsFor(stretch: number): readonly Window[] {
+/** Windows of a shape, with room for their patches, which every picture fills anew: as many as that would keep the collector busy. */
+interface WindowSet {
+  readonly windows: readonly Window[];
+  readonly patches: Patches;
+}
+
+const knownWindows = new Map<number, WindowSet>();
+
+function windowsFor(stretch: number): WindowSet {
   // Shapes that differ by less than a window's step share their windows; refining makes up for it.
   const key = Math.round(50 * Math.log(stretch));
   const known = knownWindows.get(key);
   if (known) return known;
-  const made = SCALES.flatMap((scale) => {
+  const windows = SCALES.flatMap((scale) => {
     const width = scale * THUMB_SIDE * Math.min(1, 1 / stretch);
     const height = width * stretch;
     const places = (room: number): readonly number[] => {
@@ -147,6 +220,7 @@ function windowsFor(stretch: number): readonly Window[] {
       places(THUMB_SIDE - width).map((left) => ({ left, top, width, height })),
     );
   });
+  const made = { windows, patches: noPatches(windows.length) };
   if (knownWindows.size > 200) knownWindows.clear();
   knownWindows.set(key, made);
   return made;
@@ -242,18 +316,49 @@ export function* pairsAlikeInColour(pictures: readonly Cuttable[]): Generator<re
   const neighbours = pictures.length <= ASK_ALL ? () => pictures.keys() : openNeighbours(pictures);
   const most = Math.max(LEAST_EACH, Math.floor(MOST_PAIRS / Math.max(1, pictures.length)));
   const chosen = new Set<number>();
-  for (const [a, first] of pictures.entries()) {
-    const own: { b: number; likeness: number }[] = [];
+  const likenessOf = openColours(pictures);
+  // The most alike so far, best first; of thousands of neighbours a list of all would cost more than comparing them.
+  const places = new Int32Array(most);
+  const values = new Float64Array(most);
+  for (const a of pictures.keys()) {
+    let count = 0;
     for (const b of neighbours(a)) {
-      const second = pictures[b];
-      if (!second || b === a) continue;
-      const likeness = colourLikeness(first, second);
-      if (likeness >= thresholds.cutColours.value) own.push({ b, likeness });
+      if (b === a) continue;
+      const least = count < most ? thresholds.cutColours.value : (values[most - 1] ?? 0);
+      const likeness = likenessOf(a, b, least);
+      if (likeness < thresholds.cutColours.value || (count === most && likeness <= least)) continue;
+      let at = count < most ? count++ : most - 1;
+      for (; at > 0 && (values[at - 1] ?? 0) < likeness; at--) {
+        values[at] = values[at - 1] ?? 0;
+        places[at] = places[at - 1] ?? 0;
+      }
+      values[at] = likeness;
+      places[at] = b;
     }
-    own.sort((x, y) => y.likeness - x.likeness);
-    for (const { b } of own.slice(0, most)) chosen.add(Math.min(a, b) * pictures.length + Math.max(a, b));
+    for (const b of places.subarray(0, count)) chosen.add(Math.min(a, b) * pictures.length + Math.max(a, b));
   }
   for (const pair of chosen) yield [Math.floor(pair / pictures.length), pair % pictures.length];
+}
+
+/**
+ * As `colourLikeness`, of two places in the list; or 0 as soon as it is below `least`. Bins taken together four by four have at least as
+ * much in common, which rules most pictures out in a quarter of the time.
+ */
+function openColours(pictures: readonly Cuttable[]): (a: number, b: number, least: number) => number {
+  const fine = new Uint8Array(pictures.length * COLOUR_BINS);
+  const coarse = new Uint16Array((pictures.length * COLOUR_BINS) / 4);
+  for (const [place, { colours }] of pictures.entries()) fine.set(colours, place * COLOUR_BINS);
+  for (const [bin, count] of fine.entries()) coarse[bin >> 2] = (coarse[bin >> 2] ?? 0) + count;
+  return (a, b, least) => {
+    if (sumCommon(coarse, a, b, COLOUR_BINS / 4) < 255 * least) return 0;
+    return sumCommon(fine, a, b, COLOUR_BINS) / 255;
+  };
+}
+
+function sumCommon(counts: Uint8Array | Uint16Array, a: number, b: number, bins: number): number {
+  let common = 0;
+  for (let i = a * bins, j = b * bins, end = i + bins; i < end; i++, j++) common += Math.min(counts[i] ?? 0, counts[j] ?? 0);
+  return common;
 }
 
 /** Pictures in order of their colours along several fixed directions: what is alike in all is near in all, and what is near in one is asked. */
@@ -265,14 +370,21 @@ function openNeighbours(pictures: readonly Cuttable[]): (place: number) => Itera
     for (const [rank, place] of order.entries()) ranks[place] = rank;
     return { order, ranks };
   });
+  // The picture that asked for one last: several directions may lead to it.
+  const askedBy = new Int32Array(pictures.length).fill(-1);
+  const near = new Int32Array(PROJECTIONS * (2 * NEIGHBOURS + 1));
   return (place) => {
-    const near = new Set<number>();
+    let count = 0;
     for (const { order, ranks } of orders) {
       const rank = ranks[place] ?? 0;
-      for (let at = Math.max(0, rank - NEIGHBOURS); at <= Math.min(order.length - 1, rank + NEIGHBOURS); at++)
-        near.add(order[at] ?? 0);
+      for (let at = Math.max(0, rank - NEIGHBOURS); at <= Math.min(order.length - 1, rank + NEIGHBOURS); at++) {
+        const other = order[at] ?? 0;
+        if (askedBy[other] === place) continue;
+        askedBy[other] = place;
+        near[count++] = other;
+      }
     }
-    return near;
+    return near.subarray(0, count);
   };
 }
 

@@ -69,13 +69,18 @@ function cosineAbove(
   let dot = 0;
   const offset = place * DESCRIPTOR_LENGTH;
   for (let block = 0; block < BLOCKS; block++) {
-    let even = 0;
-    let odd = 0;
-    for (let i = block * BLOCK; i < (block + 1) * BLOCK; i += 2) {
-      even += (a[i] ?? 0) * (b[offset + i] ?? 0);
-      odd += (a[i + 1] ?? 0) * (b[offset + i + 1] ?? 0);
+    // Four sums, so that no addition waits for the one before it.
+    let first = 0;
+    let second = 0;
+    let third = 0;
+    let fourth = 0;
+    for (let i = block * BLOCK, end = i + BLOCK, at = offset + i; i < end; i += 4, at += 4) {
+      first += (a[i] ?? 0) * (b[at] ?? 0);
+      second += (a[i + 1] ?? 0) * (b[at + 1] ?? 0);
+      third += (a[i + 2] ?? 0) * (b[at + 2] ?? 0);
+      fourth += (a[i + 3] ?? 0) * (b[at + 3] ?? 0);
     }
-    dot += even + odd;
+    dot += first + second + (third + fourth);
     // Rounding of float32 must not lose one that just reaches it.
     if (dot + (restsA[block] ?? 0) * (restsB[place * BLOCKS + block] ?? 0) < least - 1e-5) return -1;
   }

@@ -30,10 +30,23 @@ export function sumAreas(plane: ArrayLike<number>, width: number, height: number
 /** The means of columns x rows equal parts of a window, [rows, columns], of up to 64 columns. */
 export function averageParts(areas: AreaSums, window: Window, columns: number, rows: number): Float32Array {
   const out = new Float32Array(columns * rows);
+  averageInto(out, 0, areas, window, columns, rows);
+  return out;
+}
+
+/** As `averageParts`, written into a list from a place on. */
+export function averageInto(
+  out: Float32Array,
+  from: number,
+  areas: AreaSums,
+  window: Window,
+  columns: number,
+  rows: number,
+): void {
   const inverse = (columns * rows) / (window.width * window.height);
   placeColumns(areas, window, columns);
   sumAbove(areas, window.top, columns, above);
-  for (let row = 0, at = 0; row < rows; row++) {
+  for (let row = 0, at = from; row < rows; row++) {
     sumAbove(areas, window.top + ((row + 1) * window.height) / rows, columns, below);
     let left = (below[0] ?? 0) - (above[0] ?? 0);
     for (let column = 1; column <= columns; column++, at++) {
@@ -41,9 +54,8 @@ export function averageParts(areas: AreaSums, window: Window, columns: number, r
       out[at] = (right - left) * inverse;
       left = right;
     }
-    above.set(below);
+    for (let column = 0; column <= columns; column++) above[column] = below[column] ?? 0;
   }
-  return out;
 }
 
 // Kept between calls, of which a large dataset makes millions.

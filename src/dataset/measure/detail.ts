@@ -45,27 +45,59 @@ export function measureDetail(pixels: Pixels): readonly number[] | undefined {
 function finestRatio(sums: Float32Array, count: number, scale: number): number {
   const coarse = new Float64Array(count);
   const ratios = new Float64Array(count);
-  for (let i = 0; i < count; i++) {
-    const power = powerBetween(sums, i, COARSE, scale);
-    coarse[i] = power;
-    ratios[i] = powerBetween(sums, i, FINE, scale) / (power + FAINTEST);
-  }
-  const least = coarse.toSorted()[count - Math.round(STRUCTURED * count)] ?? 0;
-  const finest = ratios.filter((_, i) => (coarse[i] ?? 0) >= least).sort();
-  return finest[Math.floor(FINEST * finest.length)] ?? 0;
+  powersBetween(sums, COARSE, scale, coarse);
+  powersBetween(sums, FINE, scale, ratios);
+  for (let i = 0; i < count; i++) ratios[i] = (ratios[i] ?? 0) / ((coarse[i] ?? 0) + FAINTEST);
+  const least = nthSmallest(coarse.slice(), count - Math.round(STRUCTURED * count));
+  const finest = ratios.filter((_, i) => (coarse[i] ?? 0) >= least);
+  return nthSmallest(finest, Math.floor(FINEST * finest.length));
 }
 
-/** From the running sums of stretch `i`; bands may begin between bins. */
-function powerBetween(sums: Float32Array, i: number, [from, to]: readonly [number, number], scale: number): number {
-  return sumUpTo(sums, i, to * scale * POINTS) - sumUpTo(sums, i, from * scale * POINTS);
+/** From the running sums of each stretch; bands may begin between bins. */
+function powersBetween(sums: Float32Array, [from, to]: readonly [number, number], scale: number, out: Float64Array): void {
+  const low = edgeAt(from * scale * POINTS);
+  const high = edgeAt(to * scale * POINTS);
+  for (let i = 0, at = 0; i < out.length; i++, at += BINS) out[i] = sumUpTo(sums, at, high) - sumUpTo(sums, at, low);
 }
 
-function sumUpTo(sums: Float32Array, i: number, frequency: number): number {
+/** Where a band ends: before a bin, and how far into it. */
+interface Edge {
+  readonly bin: number;
+  readonly part: number;
+}
+
+function edgeAt(frequency: number): Edge {
   // Bin k holds the power from k - 1/2 to k + 1/2.
   const at = Math.min(BINS - 1, frequency + 0.5);
-  const bin = Math.floor(at);
-  const before = bin === 0 ? 0 : (sums[i * BINS + bin - 1] ?? 0);
-  return before + (at - bin) * ((sums[i * BINS + bin] ?? 0) - before);
+  return { bin: Math.floor(at), part: at - Math.floor(at) };
+}
+
+function sumUpTo(sums: Float32Array, first: number, { bin, part }: Edge): number {
+  const before = bin === 0 ? 0 : (sums[first + bin - 1] ?? 0);
+  return before + part * ((sums[first + bin] ?? 0) - before);
+}
+
+/** The n-th in order of size, from 0; 0 where there is none. Sorts no more than it must (Hoare's quickselect); changes its argument. */
+function nthSmallest(values: Float64Array, n: number): number {
+  let low = 0;
+  let high = values.length - 1;
+  while (low < high) {
+    const pivot = values[(low + high) >> 1] ?? 0;
+    let i = low;
+    let j = high;
+    while (i <= j) {
+      while ((values[i] ?? 0) < pivot) i++;
+      while ((values[j] ?? 0) > pivot) j--;
+      if (i > j) break;
+      const value = values[i] ?? 0;
+      values[i++] = values[j] ?? 0;
+      values[j--] = value;
+    }
+    if (n <= j) high = j;
+    else if (n >= i) low = i;
+    else break;
+  }
+  return values[n] ?? 0;
 }
 
 /** [stretches, BINS]: of each stretch that shows something, its power up to each bin. */
@@ -104,7 +136,8 @@ const hann = Float64Array.from({ length: POINTS }, (_, i) => 0.5 - 0.5 * Math.co
 
 /** One stretch of green, less its mean, under a Hann window. Whether it shows anything. */
 function cutStretch(data: Uint8Array, from: number, step: number, out: Float64Array): boolean {
-  let [sum, changes] = [0, 0];
+  let sum = 0;
+  let changes = 0;
   let before = data[from] ?? 0;
   for (let i = 0, at = from; i < POINTS; i++, at += step) {
     const value = data[at] ?? 0;
@@ -121,12 +154,16 @@ function cutStretch(data: Uint8Array, from: number, step: number, out: Float64Ar
 
 /** Running sums of the powers of the two real signals whose transform, as one complex signal, this is. */
 function addPowers(re: Float64Array, im: Float64Array, out: Float32Array, place: number): void {
-  let [first, second] = [0, 0];
+  let first = 0;
+  let second = 0;
   for (let k = 0; k < BINS; k++) {
-    const mirror = (POINTS - k) % POINTS;
-    const [a, b, c, d] = [re[k] ?? 0, im[k] ?? 0, re[mirror] ?? 0, im[mirror] ?? 0];
-    first += ((a + c) * (a + c) + (b - d) * (b - d)) / (4 * POINTS * POINTS);
-    second += ((b + d) * (b + d) + (c - a) * (c - a)) / (4 * POINTS * POINTS);
+    const mirror = (POINTS - k) & (POINTS - 1);
+    const a = re[k] ?? 0;
+    const b = im[k] ?? 0;
+    const c = re[mirror] ?? 0;
+    const d = im[mirror] ?? 0;
+    first += ((a + c) * (a + c) + (b - d) * (b - d)) * (1 / (4 * POINTS * POINTS));
+    second += ((b + d) * (b + d) + (c - a) * (c - a)) * (1 / (4 * POINTS * POINTS));
     out[place * BINS + k] = first;
     out[(place + 1) * BINS + k] = second;
   }
@@ -135,34 +172,66 @@ function addPowers(re: Float64Array, im: Float64Array, out: Float32Array, place:
 const cosines = Float64Array.from({ length: POINTS }, (_, k) => Math.cos((-2 * Math.PI * k) / POINTS));
 const sines = Float64Array.from({ length: POINTS }, (_, k) => Math.sin((-2 * Math.PI * k) / POINTS));
 
-/** The discrete Fourier transform in place: radix 2, decimation in time. */
+/** Pairs of places that change over when the bits of their numbers are read backwards. */
+const swaps = Uint8Array.from(
+  Array.from({ length: POINTS }, (_, i) => {
+    let reversed = 0;
+    for (let bit = 1; bit < POINTS; bit *= 2) reversed = 2 * reversed + (i & bit ? 1 : 0);
+    return i < reversed ? [i, reversed] : [];
+  }).flat(),
+);
+
+/** The discrete Fourier transform in place: decimation in time, the first two steps of radix 2 as one of radix 4. */
 function transform(re: Float64Array, im: Float64Array): void {
-  for (let i = 1, j = 0; i < POINTS; i++) {
-    let bit = POINTS >> 1;
-    for (; j & bit; bit >>= 1) j ^= bit;
-    j ^= bit;
-    if (i >= j) continue;
-    const [a, b] = [re[i] ?? 0, im[i] ?? 0];
-    re[i] = re[j] ?? 0;
-    im[i] = im[j] ?? 0;
-    re[j] = a;
-    im[j] = b;
+  for (let at = 0; at < swaps.length; at += 2) {
+    swap(re, swaps[at] ?? 0, swaps[at + 1] ?? 0);
+    swap(im, swaps[at] ?? 0, swaps[at + 1] ?? 0);
   }
-  for (let size = 2; size <= POINTS; size *= 2) {
-    const half = size / 2;
-    const turn = POINTS / size;
-    for (let k = 0; k < half; k++) {
-      const wr = cosines[k * turn] ?? 0;
-      const wi = sines[k * turn] ?? 0;
-      for (let at = k; at < POINTS; at += size) {
-        const other = at + half;
-        const tr = (re[other] ?? 0) * wr - (im[other] ?? 0) * wi;
-        const ti = (re[other] ?? 0) * wi + (im[other] ?? 0) * wr;
-        re[other] = (re[at] ?? 0) - tr;
-        im[other] = (im[at] ?? 0) - ti;
-        re[at] = (re[at] ?? 0) + tr;
-        im[at] = (im[at] ?? 0) + ti;
-      }
-    }
+  for (let at = 0; at < POINTS; at += 4) transformFour(re, im, at);
+  for (let half = 4; half < POINTS; half *= 2) for (let at = 0; at < POINTS; at += 2 * half) joinHalves(re, im, at, half);
+}
+
+function swap(values: Float64Array, a: number, b: number): void {
+  const value = values[a] ?? 0;
+  values[a] = values[b] ?? 0;
+  values[b] = value;
+}
+
+function transformFour(re: Float64Array, im: Float64Array, at: number): void {
+  const sumRe = (re[at] ?? 0) + (re[at + 1] ?? 0);
+  const sumIm = (im[at] ?? 0) + (im[at + 1] ?? 0);
+  const differenceRe = (re[at] ?? 0) - (re[at + 1] ?? 0);
+  const differenceIm = (im[at] ?? 0) - (im[at + 1] ?? 0);
+  const otherSumRe = (re[at + 2] ?? 0) + (re[at + 3] ?? 0);
+  const otherSumIm = (im[at + 2] ?? 0) + (im[at + 3] ?? 0);
+  const otherDifferenceRe = (re[at + 2] ?? 0) - (re[at + 3] ?? 0);
+  const otherDifferenceIm = (im[at + 2] ?? 0) - (im[at + 3] ?? 0);
+  re[at] = sumRe + otherSumRe;
+  im[at] = sumIm + otherSumIm;
+  re[at + 2] = sumRe - otherSumRe;
+  im[at + 2] = sumIm - otherSumIm;
+  // Times -i.
+  re[at + 1] = differenceRe + otherDifferenceIm;
+  im[at + 1] = differenceIm - otherDifferenceRe;
+  re[at + 3] = differenceRe - otherDifferenceIm;
+  im[at + 3] = differenceIm + otherDifferenceRe;
+}
+
+/** Makes one transform of twice the length of the two that lie beside each other. */
+function joinHalves(re: Float64Array, im: Float64Array, first: number, half: number): void {
+  const turn = POINTS / (2 * half);
+  for (let k = 0, at = first, other = first + half; k < half; k++, at++, other++) {
+    const wr = cosines[k * turn] ?? 0;
+    const wi = sines[k * turn] ?? 0;
+    const br = re[other] ?? 0;
+    const bi = im[other] ?? 0;
+    const tr = br * wr - bi * wi;
+    const ti = br * wi + bi * wr;
+    const ar = re[at] ?? 0;
+    const ai = im[at] ?? 0;
+    re[other] = ar - tr;
+    im[other] = ai - ti;
+    re[at] = ar + tr;
+    im[at] = ai + ti;
   }
 }
