@@ -54,10 +54,11 @@ ${claims.map(({ name, about }) => `  ${name.padEnd(18)}  ${about}`).join("\n")}
   --steps N           steps with the clock on in each turn; default 3
   --warmup N          steps before them in each turn; default 1
   --base MODEL        the base model of sdxl-step: a single file, or a folder in the diffusers layout
-  --out DIR           where make-sdxl and make-sd15 write: sdxl.safetensors or sd15.safetensors
+  --out DIR           where make-sdxl and make-sd15 write: sdxl.safetensors or sd15.safetensors; and where inspect keeps its
+                      pictures for the next time
   --reduced           torch-sdxl and pack-gpu with blocks that a processor can run
   --form file|folder  or the folder sdxl or sd15 in the diffusers layout; default: file
-  --pictures N        that inspect makes and looks at; default 300
+  --pictures N        that inspect makes and looks at; default 1000
   --part NAME         of inspect-proof: tune, test, blind, fresh or captions; default: all
 
 Example: npm run bench -- mini-step --python .venv/bin/python
@@ -77,7 +78,7 @@ async function main(args: readonly string[]): Promise<void> {
     rounds: readCount("rounds", values.rounds, 5),
     steps: readCount("steps", values.steps, 3),
     warmup: readCount("warmup", values.warmup, 1),
-    pictures: readCount("pictures", values.pictures, 300),
+    pictures: readCount("pictures", values.pictures, 1000),
     part: values.part,
     python: values.python,
     base: values.base,
