@@ -21,9 +21,11 @@ export function levelContrast(corner: Int8Array): Float32Array {
   }
   const out = new Float32Array(corner.length);
   for (let y = 0, at = 0; y < CORNER_ROWS; y++) {
-    const [top, bottom] = [Math.max(0, y - RADIUS) * stride, Math.min(CORNER_ROWS, y + RADIUS + 1) * stride];
+    const top = Math.max(0, y - RADIUS) * stride;
+    const bottom = Math.min(CORNER_ROWS, y + RADIUS + 1) * stride;
     for (let x = 0; x < CORNER_COLUMNS; x++, at++) {
-      const [left, right] = [Math.max(0, x - RADIUS), Math.min(CORNER_COLUMNS, x + RADIUS + 1)];
+      const left = Math.max(0, x - RADIUS);
+      const right = Math.min(CORNER_COLUMNS, x + RADIUS + 1);
       const sum = (sums[bottom + right] ?? 0) - (sums[top + right] ?? 0) - (sums[bottom + left] ?? 0) + (sums[top + left] ?? 0);
       const mean = (sum * stride) / ((right - left) * (bottom - top));
       out[at] = Math.max(-MOST, Math.min(MOST, (corner[at] ?? 0) / Math.sqrt(mean + GRAIN * GRAIN)));

@@ -70,15 +70,23 @@ function forNeighbours(at: number, visit: (near: number) => unknown): void {
 }
 
 function lessMean(values: Float32Array): Float32Array {
-  const mean = values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
-  return values.map((value) => value - mean);
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] ?? 0;
+  const mean = sum / Math.max(1, values.length);
+  const out = new Float32Array(values.length);
+  for (let i = 0; i < out.length; i++) out[i] = (values[i] ?? 0) - mean;
+  return out;
 }
 
 /** Correlation of a field with the mark, over the cells of the mark alone: -1 where light and dark are exchanged. */
 export function likenessTo({ template, cells }: Pick<Mark, "template" | "cells">, field: Float32Array): number {
-  let [products, squares, others] = [0, 0, 0];
-  for (const at of cells) {
-    const [a, b] = [template[at] ?? 0, field[at] ?? 0];
+  let products = 0;
+  let squares = 0;
+  let others = 0;
+  for (let i = 0; i < cells.length; i++) {
+    const at = cells[i] ?? 0;
+    const a = template[at] ?? 0;
+    const b = field[at] ?? 0;
     products += a * b;
     squares += a * a;
     others += b * b;
@@ -92,12 +100,20 @@ export function likenessTo({ template, cells }: Pick<Mark, "template" | "cells">
  */
 export function hasMark(mark: Mark, field: Float32Array): boolean {
   const signed = likenessTo(mark, field);
-  const own = lessMean(Float32Array.from(mark.area, (at) => Math.abs(field[at] ?? 0)));
-  let [products, squares, others] = [0, 0, 0];
-  for (const [i, value] of mark.strength.entries()) {
-    products += value * (own[i] ?? 0);
+  // By loops: sets of thousands come here for every picture.
+  const { area, strength } = mark;
+  const shown = new Float32Array(area.length);
+  for (let i = 0; i < area.length; i++) shown[i] = Math.abs(field[area[i] ?? 0] ?? 0);
+  const own = lessMean(shown);
+  let products = 0;
+  let squares = 0;
+  let others = 0;
+  for (let i = 0; i < own.length; i++) {
+    const value = strength[i] ?? 0;
+    const other = own[i] ?? 0;
+    products += value * other;
     squares += value * value;
-    others += (own[i] ?? 0) ** 2;
+    others += other * other;
   }
   const unsigned = products / Math.max(1e-9, Math.sqrt(squares * others));
   return Math.hypot(signed, Math.max(0, unsigned)) >= thresholds.markLikeness.value;
