@@ -27,6 +27,8 @@ const FILLED = 0.5;
 const EDGE_PX = 10;
 /** Lines of a bar whose grain is measured, at least. */
 const GRAIN_LINES = 8;
+/** Corners inside the bars, of four, that have a bar's colour where it is the ground of a drawing. */
+const GROUND_CORNERS = 3;
 /** Points looked at along a line. */
 const POINTS = 200;
 
@@ -34,9 +36,11 @@ interface Side {
   readonly px: number;
   /** Mean distance of the bar's points from its colour, in grey levels. */
   readonly grain: number;
+  /** Of the outermost line, where that is of one colour. */
+  readonly colour: Colour | undefined;
 }
 
-const NONE: Side = { px: 0, grain: 0 };
+const NONE: Side = { px: 0, grain: 0, colour: undefined };
 
 type Colour = readonly [r: number, g: number, b: number];
 
@@ -62,15 +66,51 @@ export function measureBorders(pixels: Pixels): Borders | undefined {
   const after = measureSide(pixels.data, down, { from: lastColumn, lineStep: -channels, lines: widthPx });
   if (!above && !below && !before && !after) return undefined;
   const [left, right] = [before ?? NONE, after ?? NONE];
+  const sides = [top, bottom, left, right];
+  const corners = cornersOf(pixels, { leftPx: left.px, topPx: top.px, rightPx: right.px, bottomPx: bottom.px });
   // Grain is allowed where the other side has a bar as well, and not all of the picture.
   const keep = (side: Side, opposite: Side, lengthPx: number): number =>
-    side.grain < GRAIN_DRAWN || (opposite.px > 0 && opposite.px < lengthPx / 2) ? side.px : 0;
+    !isGround(side, sides, corners) && (side.grain < GRAIN_DRAWN || (opposite.px > 0 && opposite.px < lengthPx / 2))
+      ? side.px
+      : 0;
   return {
     leftPx: keep(left, right, widthPx),
     topPx: keep(top, bottom, heightPx),
     rightPx: keep(right, left, widthPx),
     bottomPx: keep(bottom, top, heightPx),
   };
+}
+
+/**
+ * Whether what looks like a bar is the ground that a figure is drawn on: then it goes on around the figure, along a side that has no bar
+ * because the figure ends there in no straight edge, or into the picture's corners.
+ */
+function isGround({ colour }: Side, others: readonly Side[], corners: readonly Colour[]): boolean {
+  if (!colour) return false;
+  const isAround = others.some((other) => other.px === 0 && other.colour && isNear(other.colour, colour));
+  return isAround || corners.filter((corner) => isNear(corner, colour)).length >= GROUND_CORNERS;
+}
+
+/** Colours in the corners of what lies inside the bars, a little off their blurred edges. */
+function cornersOf(
+  { data, widthPx, heightPx, channels }: Pixels,
+  { leftPx, topPx, rightPx, bottomPx }: Borders,
+): readonly Colour[] {
+  const [inward, downward] = [
+    Math.min(EDGE_PX, widthPx - leftPx - rightPx) >> 1,
+    Math.min(EDGE_PX, heightPx - topPx - bottomPx) >> 1,
+  ];
+  const [columns, rows] = [[leftPx + inward, widthPx - 1 - rightPx - inward], [topPx + downward, heightPx - 1 - bottomPx - downward]]; // prettier-ignore
+  return rows.flatMap((row) =>
+    columns.map((column) => {
+      const at = (row * widthPx + column) * channels;
+      return [data[at] ?? 0, data[at + 1] ?? 0, data[at + 2] ?? 0] as const;
+    }),
+  );
+}
+
+function isNear(a: Colour, b: Colour): boolean {
+  return a.every((level, channel) => Math.abs(level - (b[channel] ?? 0)) <= TOLERANCE_DRAWN);
 }
 
 /** Byte offsets of points from the first to the last pixel of a line, evenly. */
@@ -93,6 +133,7 @@ function findBar(data: Uint8Array, points: Int32Array, { from, lineStep, lines }
   while (flat < lines && isFlat(data, points, from + flat * lineStep, colour, tolerance)) flat++;
   if (flat >= lines) return undefined;
   if (flat === 0) return NONE;
+  const open: Side = { px: 0, grain: 0, colour };
   // From well before the edge to just after it: a slope, such as that of an evening sky, changes little over so few lines.
   const before = from + Math.max(0, flat - EDGE_PX / 2) * lineStep;
   for (let line = flat; line < Math.min(lines, flat + EDGE_PX); line++) {
@@ -103,9 +144,10 @@ function findBar(data: Uint8Array, points: Int32Array, { from, lineStep, lines }
       const colourBefore = [data[known] ?? 0, data[known + 1] ?? 0, data[known + 2] ?? 0] as const;
       if (differ(data, start + at, colourBefore, tolerance)) count++;
     }
-    if (count / POINTS >= FILLED) return { px: line, grain: grainOf(data, points, { from, lineStep, lines: line }, colour) };
+    if (count / POINTS >= FILLED)
+      return { px: line, grain: grainOf(data, points, { from, lineStep, lines: line }, colour), colour };
   }
-  return NONE;
+  return open;
 }
 
 /** Of the outer three quarters of a bar, which compression does not reach from the edge. */

@@ -28,6 +28,16 @@ describe("measurePixels", () => {
     }
   });
 
+  test("the ground of a drawn figure is no bar, however straight the figure ends on one side; a bar beside it is one", async () => {
+    const castle = Buffer.from(
+      `<svg width="200" height="200"><rect width="200" height="200" fill="#1c4fa0"/><path d="M20 180V90l40-50 40 50 40-50 40 50v90z" fill="#fff"/></svg>`,
+    );
+    const none = { leftPx: 0, topPx: 0, rightPx: 0, bottomPx: 0 };
+    expect(measurePixels(await pixelsOf(sharp(castle).flatten())).borders).toEqual(none);
+    const beside = await sharp(castle).flatten().extend({ left: 30, background: "#000" }).png().toBuffer();
+    expect(measurePixels(await pixelsOf(sharp(beside))).borders).toEqual({ ...none, leftPx: 30 });
+  });
+
   test("a blur is as wide at a tenth of the contrast", async () => {
     const blurred = await sharp(await plain().png().toBuffer())
       .blur(3)
