@@ -15,12 +15,11 @@ interface Run {
   readonly last: number;
 }
 
-/** The nodes backwards, with pins among them. `nodes` must be in topological order. */
-export function numberForOrder(nodes: readonly NodeProto[]): readonly NodeProto[] {
-  return withPins(nodes).toReversed();
-}
-
-/** The nodes in the order in which they run, pins among them. */
+/**
+ * The nodes in the order in which they run, pins among them: to be written to the model backwards.
+ *
+ * @param nodes in topological order
+ */
 export function withPins(nodes: readonly NodeProto[]): readonly NodeProto[] {
   const isRead = new Set(nodes.flatMap((node) => node.input));
   const pinned = new Set(findRuns(nodes).map((run) => run.last));
