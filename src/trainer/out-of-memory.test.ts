@@ -56,9 +56,9 @@ async function failureOf(plan: TrainPlan, options: TrainOptions): Promise<UserEr
 /** The settings that are named, with what each saves in MB. */
 function savingsIn(fix: string | undefined): ReadonlyMap<string, number> {
   return new Map(
-    [...(fix ?? "").matchAll(/(--[\w -]+?) saves ([\d.]+) MB/g)].map(([, option = "", megabytes]) => [
+    [...(fix ?? "").matchAll(/(--[\w -]+?) saves ([\d.]+) ([kM])B/g)].map(([, option = "", count, unit]) => [
       option,
-      Number(megabytes),
+      Number(count) / (unit === "k" ? 1000 : 1),
     ]),
   );
 }

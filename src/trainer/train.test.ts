@@ -73,7 +73,7 @@ test("what the run took in memory is told beside what was forecast of it", async
   expect(memory.peakBytes).toBeGreaterThan(0);
   expect(memory.peakBytes).toBeLessThanOrEqual(1024 * process.resourceUsage().maxRSS);
   expect(memory.ratio).toBe(memory.peakBytes / memory.forecastBytes);
-  expect((await fileOf(whole.plan, "report.html")).toString()).toContain("GB was forecast");
+  expect((await fileOf(whole.plan, "report.html")).toString()).toContain("MB was forecast");
 });
 
 test("events.jsonl holds what was told, one event a line, without progress", async () => {
