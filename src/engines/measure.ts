@@ -46,17 +46,24 @@ export async function measureRates(
 /**
  * The time of a small and of a large operation of each kind, and the line through them. Small ones are as in `mini`, where starting an
  * operation takes as long as doing it.
+ *
+ * @param rates as `measureRates` measured them: of a large product and of a large addition
  */
-export async function measureKinds(engine: Engine): Promise<Readonly<Record<OperationKind, OperationTime>>> {
-  const line = async (small: Sample, large: Sample): Promise<OperationTime> => {
-    const [low, high] = [await timeSample(engine, small), await timeSample(engine, large)];
+export async function measureKinds(
+  engine: Engine,
+  { matrixSide, vectorLength }: Sizes,
+  rates: Pick<DeviceProfile, "flopsPerSecond" | "bytesPerSecond">,
+): Promise<Readonly<Record<OperationKind, OperationTime>>> {
+  const line = async (small: Sample, large: Sample, rate?: number): Promise<OperationTime> => {
+    const low = await timeSample(engine, small);
+    const high = rate === undefined ? await timeSample(engine, large) : large.work / rate;
     const workPerSecond = (large.work - small.work) / Math.max(high - low, 1e-9);
     return { workPerSecond, fixedSeconds: Math.max(0, low - small.work / workPerSecond) };
   };
   return {
-    product: await line(productOf(256, 128, 64), productOf(1024, 1024, 4)),
+    product: await line(productOf(256, 128, 64), productOf(matrixSide, matrixSide, 4), rates.flopsPerSecond),
     convolution: await line(convolutionOf([4, 128, 4, 4], 32), convolutionOf([4, 128, 32, 32], 2)),
-    elementwise: await line(additionOf(engine, 2 ** 10, 128), additionOf(engine, 2 ** 22, 4)),
+    elementwise: await line(additionOf(engine, 2 ** 10, 128), additionOf(engine, vectorLength, 4), rates.bytesPerSecond),
     lowRank: await line(lowRankOf(64, 128, 32), lowRankOf(4096, 640, 4)),
   };
 }

@@ -3,15 +3,14 @@ import { spawnSync } from "node:child_process";
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createTorchEngine, type TorchEngine } from "../../src/engines/torch/engine.ts";
 import { isOutOfMemory } from "../../src/engines/out-of-memory.ts";
 import { workerScript } from "../../src/engines/torch/launch.ts";
 import { serialize } from "../../src/engines/torch/serialize.ts";
-import { UserError } from "../../src/errors.ts";
 import { add, expand, mul, reduceSum, sigmoid } from "../../src/graph/build.ts";
 import { Graph } from "../../src/graph/graph.ts";
+import { endsWithin, failureOf } from "./ends.ts";
 import { describeTorch, openTorch, python } from "./python.ts";
 
 let folder: string;
@@ -36,25 +35,8 @@ async function pythonWith(lines: string): Promise<{ readonly python: string; rea
   await chmod(wrapper, 0o755);
   return {
     python: wrapper,
-    isGone: async () => {
-      const pid = Number(await readFile(pidFile, "utf8"));
-      for (let i = 0; i < 100; i++) {
-        try {
-          process.kill(pid, 0);
-        } catch {
-          return true;
-        }
-        await sleep(100);
-      }
-      return false;
-    },
+    isGone: async () => endsWithin(10, Number(await readFile(pidFile, "utf8"))),
   };
-}
-
-async function failureOf(promise: Promise<unknown>): Promise<UserError> {
-  const error = await promise.then(() => undefined, (reason: unknown) => reason); // prettier-ignore
-  expect(error).toBeInstanceOf(UserError);
-  return error as UserError;
 }
 
 const noGpu = "import torch\ntorch.cuda.is_available = lambda: False\n";

@@ -4,35 +4,16 @@ import { once } from "node:events";
 import { chmod, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { chooseEngine } from "../../src/engines/choose.ts";
 import { createTorchEngine, type TorchEngine } from "../../src/engines/torch/engine.ts";
-import { UserError } from "../../src/errors.ts";
 import { float32ToFloat16 } from "../../src/formats/float16.ts";
 import { grad } from "../../src/autodiff/grad.ts";
 import { add, attention, layerNorm, matmul, mul, reduceSum, silu, sub } from "../../src/graph/build.ts";
 import { Graph } from "../../src/graph/graph.ts";
 import { createRandom } from "../operator-examples.ts";
+import { endsWithin, failureOf } from "./ends.ts";
 import { describeTorch, openTorch, python } from "./python.ts";
-
-async function failureOf(promise: Promise<unknown>): Promise<UserError> {
-  const error = await promise.then(() => undefined, (reason: unknown) => reason); // prettier-ignore
-  expect(error).toBeInstanceOf(UserError);
-  return error as UserError;
-}
-
-async function endsSoon(pid: number): Promise<boolean> {
-  for (let i = 0; i < 200; i++) {
-    try {
-      process.kill(pid, 0);
-    } catch {
-      return true;
-    }
-    await sleep(100);
-  }
-  return false;
-}
 
 describeTorch("the worker", () => {
   let folder: string;
@@ -119,7 +100,7 @@ describeTorch("the worker", () => {
     const own = await openTorch();
     const { pid } = own.device;
     await own.dispose();
-    expect(await endsSoon(pid)).toBe(true);
+    expect(await endsWithin(20, pid)).toBe(true);
     await expect(own.memory()).rejects.toThrow("the engine was disposed of");
 
     const script = path.join(import.meta.dirname, "start-child.ts");
@@ -128,7 +109,7 @@ describeTorch("the worker", () => {
     const orphan = Number(text.toString());
     expect(orphan).toBeGreaterThan(0);
     child.kill("SIGKILL");
-    expect(await endsSoon(orphan)).toBe(true);
+    expect(await endsWithin(20, orphan)).toBe(true);
   });
 
   test("says what is wrong: no PyTorch in a Python, no GPU, no such engine to be found", async () => {

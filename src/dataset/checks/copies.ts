@@ -5,6 +5,17 @@ import { type Check, countPictures, type InspectionFacts, percent, type Severity
 const memorised =
   "What is shown more often than the rest is learnt by heart (Somepalli et al. 2023), and its weight was not your choice.";
 
+/** By which two pictures are told to be one, as they are or mirrored. */
+const likenessThresholds: Check["thresholds"] = [
+  "copyHashBits",
+  "copyCorrelation",
+  "similarColours",
+  "copyDetails",
+  "copyCorrelationSure",
+  "copyColours",
+  "copyDetailsSure",
+];
+
 export const copyChecks: readonly Check[] = [
   {
     id: "copies.exact",
@@ -20,15 +31,7 @@ export const copyChecks: readonly Check[] = [
     title: "near copies",
     why: memorised,
     mend: "Keep the best of each: the largest, the sharpest, the least compressed.",
-    thresholds: [
-      "copyHashBits",
-      "copyCorrelation",
-      "similarColours",
-      "copyDetails",
-      "copyCorrelationSure",
-      "copyColours",
-      "copyDetailsSure",
-    ],
+    thresholds: likenessThresholds,
     judge: (facts) => judgeCopies(facts, ["altered"], "warning", "are copies of another but for size, compression or light"),
   },
   {
@@ -36,15 +39,7 @@ export const copyChecks: readonly Check[] = [
     title: "mirrored copies",
     why: "A mirrored copy counts twice like any copy, and teaches that left and right do not matter.",
     mend: "Leave the mirrored ones out; if mirroring is harmless for your subject, train with --flip instead.",
-    thresholds: [
-      "copyHashBits",
-      "copyCorrelation",
-      "similarColours",
-      "copyDetails",
-      "copyCorrelationSure",
-      "copyColours",
-      "copyDetailsSure",
-    ],
+    thresholds: likenessThresholds,
     judge: (facts) => judgeCopies(facts, ["mirrored"], "warning", "are mirror images of another"),
   },
   {

@@ -59,6 +59,7 @@ export class ModelBuilder {
   /** Identities of constant shapes. */
   readonly #shapes = new Map<OnnxName, OnnxName>();
   #names = 0;
+  #contents: ModelContents | undefined;
 
   input(name: OnnxName, type: TensorType): void {
     this.#inputs.push(valueInfo(name, type, "rank"));
@@ -130,8 +131,13 @@ export class ModelBuilder {
     return name;
   }
 
-  /** What the model holds, its nodes in the order in which ONNX Runtime will run them. */
+  /** What the model holds, its nodes in the order in which ONNX Runtime will run them. Nothing can be added afterwards. */
   contents(): ModelContents {
+    this.#contents ??= this.#finish();
+    return this.#contents;
+  }
+
+  #finish(): ModelContents {
     const rename = (name: OnnxName): OnnxName => this.#renamed.get(name) ?? name;
     for (const node of this.#nodes) {
       node.input = node.input.map(rename);

@@ -78,7 +78,8 @@ class CpuEngine implements OrtEngine {
   }
 
   async measureProfile(): Promise<DeviceProfile> {
-    this.#profile = { ...this.#profile, ...(await measureRates(this, cpuSizes)), kinds: await measureKinds(this) };
+    const rates = await measureRates(this, cpuSizes);
+    this.#profile = { ...this.#profile, ...rates, kinds: await measureKinds(this, cpuSizes, rates) };
     return this.#profile;
   }
 
