@@ -1,7 +1,8 @@
 /** Doctor's report as text: the verdict, what is in the way with its mend, then what was found. */
 import { formatBytes } from "../bytes.ts";
 import { type DoctorReport, type ExaminedEngine, flopRate, isRight, megabytesPerSecond, shortenHome } from "../index.ts";
-import { countOf, wrapText } from "./format.ts";
+import { countOf } from "../words.ts";
+import { wrapText } from "./format.ts";
 
 export interface DoctorPageOptions {
   readonly columns: number;

@@ -1,6 +1,7 @@
 /** Shows how far a set of pictures is: a line that is redrawn where a person watches, now and then a plain one where nobody does. */
+import { countOf } from "../words.ts";
 import type { Terminal } from "./command.ts";
-import { countOf, formatDuration } from "./format.ts";
+import { formatDuration } from "./format.ts";
 
 export interface DrawingView {
   /** Work done on all pictures, in any unit. */

@@ -1,6 +1,7 @@
 /** What was found of a dataset and a plan, in short: errors and warnings, and how many notes there are. */
 import type { DatasetReport, PlanFinding } from "../index.ts";
-import { countOf, quotePath, wrapText } from "./format.ts";
+import { countOf } from "../words.ts";
+import { quotePath, wrapText } from "./format.ts";
 
 /** Findings of one severity that are told in full; the rest are counted. */
 const SHOWN = 5;

@@ -1,6 +1,6 @@
-/** Durations, sizes and texts as a person reads them. */
+/** Durations and texts as a person reads them. */
 import { expect, test } from "vitest";
-import { countOf, cut, formatDuration, formatValue, wrapText } from "./format.ts";
+import { cut, formatDuration, wrapText } from "./format.ts";
 
 test("durations use the two largest units that matter", () => {
   const ms = [430, 9900, 42_000, 59_700, 200_000, 3_600_000, 7_500_000, 90_000_000];
@@ -14,18 +14,6 @@ test("durations use the two largest units that matter", () => {
     "2 h 5 min",
     "1 d 1 h",
   ]);
-});
-
-test("counts agree with their noun", () => {
-  expect([countOf(1, "picture"), countOf(1200, "picture"), countOf(2, "copy", "copies")]).toEqual([
-    "1 picture",
-    "1,200 pictures",
-    "2 copies",
-  ]);
-});
-
-test("values are words: yes, none, lists", () => {
-  expect([true, null, [], ["a", 2], 1e-4, "x"].map(formatValue)).toEqual(["yes", "none", "none", "a, 2", "0.0001", "x"]);
 });
 
 test("a text is cut to its room, and wrapped between words", () => {

@@ -1,4 +1,4 @@
-/** Durations and numbers as a person reads them. */
+/** Durations, paths and long texts as a terminal shows them. */
 
 /** "0.4 s", "42 s", "3 min 20 s", "2 h 5 min", "3 d 4 h". */
 export function formatDuration(ms: number): string {
@@ -10,19 +10,6 @@ export function formatDuration(ms: number): string {
   if (minutes < 24 * 60) return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
   const hours = Math.round(minutes / 60);
   return `${Math.floor(hours / 24)} d ${hours % 24} h`;
-}
-
-/** "1 picture", "36 pictures". */
-export function countOf(count: number, one: string, many = `${one}s`): string {
-  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
-}
-
-/** A setting's value in one word or list: true as yes, null as none. */
-export function formatValue(value: unknown): string {
-  if (value === null || value === undefined || value === "") return "none";
-  if (typeof value === "boolean") return value ? "yes" : "no";
-  if (Array.isArray(value)) return value.length === 0 ? "none" : value.map(formatValue).join(", ");
-  return typeof value === "string" || typeof value === "number" ? String(value) : JSON.stringify(value);
 }
 
 /** Cuts a text that is longer than `columns`, with an ellipsis. */

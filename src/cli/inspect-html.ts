@@ -6,9 +6,10 @@ import {
   type PictureReport,
   type TriggerDrawing,
 } from "../index.ts";
-import { countOf } from "./format.ts";
+import { escapeHtml, renderPage, section, stat } from "../html.ts";
+import { countOf } from "../words.ts";
 import { drawingLine, facesLine } from "./inspect-page.ts";
-import { pageStyle } from "./inspect-style.ts";
+import { inspectStyle } from "./inspect-style.ts";
 
 /** Thumbnails on a page; a page of thousands would be too large for a phone. Pictures of findings come first. */
 const MAX_THUMBNAILS = 400;
@@ -43,14 +44,11 @@ export async function renderReportPage(report: DatasetReport): Promise<string> {
     ([name, bytes]) =>
       `.${classOf(report, name)}{background-image:url(data:image/webp;base64,${Buffer.from(bytes).toString("base64")})}`,
   );
-  const title = escapeHtml(`Dataset report: ${baseName(report.folder)}`);
-  return [
-    `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>${title}</title>`,
-    `<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark">`,
-    `<style>${pageStyle}\n${images.join("\n")}</style></head><body>`,
+  return renderPage({
+    title: `Dataset report: ${baseName(report.folder)}`,
+    style: `${inspectStyle}\n${images.join("\n")}`,
     body,
-    "</body></html>\n",
-  ].join("\n");
+  });
 }
 
 /** Draws one picture: its thumbnail with a line below. */
@@ -96,22 +94,16 @@ function createPictureView(report: DatasetReport, thumbs: ReadonlyMap<string, Ui
 }
 
 function header({ folder, pictures, target, counts, diversity }: DatasetReport): string {
-  const cell = (value: string, label: string, className = ""): string =>
-    `<div class="stat ${className}"><b>${value}</b><span>${label}</span></div>`;
   const purpose = `For a ${target.type} on ${escapeHtml(target.base)} at ${target.resolutionPx} px, batch ${target.batch}${target.trigger === undefined ? "" : `, trigger word “${escapeHtml(target.trigger)}”`}.`;
   return [
     `<header><h1>${escapeHtml(baseName(folder))}</h1><p>${purpose}</p><div class="stats">`,
-    cell(String(counts.error), counts.error === 1 ? "error" : "errors", counts.error > 0 ? "error" : ""),
-    cell(String(counts.warning), counts.warning === 1 ? "warning" : "warnings", counts.warning > 0 ? "warning" : ""),
-    cell(String(counts.info), counts.info === 1 ? "note" : "notes"),
-    cell(String(pictures.length), pictures.length === 1 ? "picture" : "pictures"),
-    cell(diversity.toFixed(2), "variety, of 1"),
+    stat(String(counts.error), counts.error === 1 ? "error" : "errors", counts.error > 0 ? "error" : ""),
+    stat(String(counts.warning), counts.warning === 1 ? "warning" : "warnings", counts.warning > 0 ? "warning" : ""),
+    stat(String(counts.info), counts.info === 1 ? "note" : "notes"),
+    stat(String(pictures.length), pictures.length === 1 ? "picture" : "pictures"),
+    stat(diversity.toFixed(2), "variety, of 1"),
     `</div></header>`,
   ].join("");
-}
-
-function section(title: string, parts: readonly string[]): string {
-  return `<section><h2>${title}</h2>${parts.join("\n")}</section>`;
 }
 
 /** All findings in a line each, so that what matters most is seen before any picture. */
@@ -177,7 +169,7 @@ function bucketTable({ buckets, target }: DatasetReport): string {
     const long = 30;
     const shape = `width:${(long * Math.min(1, widthPx / heightPx)).toFixed(0)}px;height:${(long * Math.min(1, heightPx / widthPx)).toFixed(0)}px`;
     const note = exposures < target.batch ? "fewer than a batch" : exposures === pictures ? "" : `${exposures} in an epoch`;
-    return `<tr><td><i class="shape" style="${shape}"></i></td><td>${widthPx} x ${heightPx}</td><td class="bar"><i style="width:${((100 * exposures) / most).toFixed(1)}%"></i></td><td>${pictures}</td><td>${note}</td></tr>`;
+    return `<tr><td><i class="shape" style="${shape}"></i></td><td>${widthPx} x ${heightPx}</td><td class="bar"><i style="width:${((100 * exposures) / most).toFixed(1)}%"></i></td><td>${countOf(pictures, "picture")}</td><td>${note}</td></tr>`;
   });
   return `<table>${rows.join("")}</table>`;
 }
@@ -214,7 +206,8 @@ function captions({ tags, pictures, target, trigger }: DatasetReport): string {
       ({ tag, share }) =>
         `<tr><td>${escapeHtml(tag)}</td><td class="bar"><i style="width:${(100 * share).toFixed(1)}%"></i></td><td>${Math.round(100 * share)} %</td></tr>`,
     );
-  return `<p>${escapeHtml(counted)}</p>${word}${drawn}<table>${rows.join("")}</table>`;
+  const commonest = rows.length === 0 ? "" : `<h3>Commonest</h3><table>${rows.join("")}</table>`;
+  return `<p>${escapeHtml(counted)}</p>${word}${drawn}${commonest}`;
 }
 
 /** What the base drew for the word and for nothing, one seed under the other. */
@@ -242,8 +235,4 @@ function gallery({ pictures }: DatasetReport, show: PictureView): string {
 
 function baseName(folder: string): string {
   return folder.split(/[\\/]/).filter(Boolean).at(-1) ?? folder;
-}
-
-function escapeHtml(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
 }

@@ -7,7 +7,8 @@ import {
   type MendReport,
   type TriggerDrawing,
 } from "../index.ts";
-import { countOf, cut, wrapText } from "./format.ts";
+import { countOf } from "../words.ts";
+import { cut, wrapText } from "./format.ts";
 
 export interface ReportTextOptions {
   readonly columns: number;

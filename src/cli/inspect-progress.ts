@@ -1,7 +1,7 @@
 /** Draws how far an inspection is. */
 import type { DatasetReport, InspectionEvent } from "../index.ts";
+import { countOf } from "../words.ts";
 import type { Terminal } from "./command.ts";
-import { countOf } from "./format.ts";
 
 /** Draws the progress. Undefined when it was stopped. */
 export async function followInspection(

@@ -3,9 +3,9 @@ import { mkdir } from "node:fs/promises";
 import { dirname } from "node:path";
 import { UserError } from "../errors.ts";
 import { adapterDTypes, adapterStyles, convertAdapter } from "../index.ts";
+import { countOf } from "../words.ts";
 import { defineCommand } from "./command.ts";
 import { findAdapterBase } from "./find-adapter-base.ts";
-import { countOf } from "./format.ts";
 import { describeLoading } from "./lora-output.ts";
 
 export const loraConvertCommand = defineCommand({

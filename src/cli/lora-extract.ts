@@ -2,8 +2,8 @@
 import { formatBytes } from "../bytes.ts";
 import { UserError } from "../errors.ts";
 import { extractAdapter, type ExtractPart, extractParts, openBase, type TargetSet, targetSets } from "../index.ts";
+import { countOf } from "../words.ts";
 import { defineCommand } from "./command.ts";
-import { countOf } from "./format.ts";
 import {
   describeLoadingOf,
   describeParts,

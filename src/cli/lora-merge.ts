@@ -1,8 +1,8 @@
 /** gesso lora merge: several adapters as one, or adapters into a base model. */
 import { formatBytes } from "../bytes.ts";
-import { countOf } from "./format.ts";
 import { UserError } from "../errors.ts";
 import { type AdapterSource, mergeAdapters, mergeIntoBase, openBase, parseRankChoice } from "../index.ts";
+import { countOf } from "../words.ts";
 import { defineCommand, type Terminal } from "./command.ts";
 import {
   describeLoadingOf,

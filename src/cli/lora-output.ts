@@ -11,8 +11,9 @@ import {
   type PartReport,
   type RankChoice,
 } from "../index.ts";
+import { countOf } from "../words.ts";
 import type { OptionSpec, Terminal } from "./command.ts";
-import { countOf, cut, quotePath, wrapText } from "./format.ts";
+import { cut, quotePath, wrapText } from "./format.ts";
 
 const dtypeNames = ["float16", "bfloat16", "float32"] as const satisfies readonly AdapterDType[];
 

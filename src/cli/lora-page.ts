@@ -2,7 +2,8 @@
 import { formatBytes } from "../bytes.ts";
 import { basename } from "node:path";
 import type { AdapterReport, LayerGroup } from "../index.ts";
-import { countOf, cut, wrapText } from "./format.ts";
+import { countOf } from "../words.ts";
+import { cut, wrapText } from "./format.ts";
 
 const familyNames: { readonly [F in AdapterReport["family"]]: string } = {
   sd15: "Stable Diffusion 1.5",

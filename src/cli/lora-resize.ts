@@ -1,8 +1,8 @@
 /** gesso lora resize: an adapter of another rank. */
 import { formatBytes } from "../bytes.ts";
 import { openBase, resizeAdapter } from "../index.ts";
+import { countOf } from "../words.ts";
 import { defineCommand } from "./command.ts";
-import { countOf } from "./format.ts";
 import {
   describeLoadingOf,
   describeParts,

@@ -1,8 +1,8 @@
 /** Draws a run's events on a terminal: a line that is redrawn where a person watches, plain lines where nobody does. */
 import { formatBytes } from "../bytes.ts";
 import type { TrainEvent } from "../index.ts";
+import { countOf } from "../words.ts";
 import type { Terminal } from "./command.ts";
-import { countOf } from "./format.ts";
 import { advance, formatRatio, initialProgress, isTimeToTell, markTold, phaseTexts, renderProgress } from "./progress.ts";
 
 export interface ProgressView {

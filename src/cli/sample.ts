@@ -16,10 +16,11 @@ import {
   type Sheet,
   writePng,
 } from "../index.ts";
+import { countOf } from "../words.ts";
 import { baseOptions, openChosenBase } from "./base-options.ts";
 import { defineCommand, type OptionValues, type Terminal } from "./command.ts";
 import { createDrawingView } from "./drawing-view.ts";
-import { countOf, formatDuration } from "./format.ts";
+import { formatDuration } from "./format.ts";
 import { describeGrid, type GridAxis, layOutGrid, parseGridAxis, parseLora } from "./grid.ts";
 import { engineOptions, readEngine } from "./train-options.ts";
 

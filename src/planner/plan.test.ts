@@ -70,8 +70,8 @@ test("a rank below 1 or of a part is refused", () => {
 });
 
 test("numbers out of range, names that are no file names, and resolutions off the grid are refused", () => {
-  expect(() => plan({ learningRate: NaN })).toThrow("learningRate cannot be NaN.");
-  expect(() => plan({ steps: 0 })).toThrow("steps cannot be 0.");
+  expect(() => plan({ learningRate: NaN })).toThrow('The setting "learning rate" cannot be NaN.');
+  expect(() => plan({ steps: 0 })).toThrow('The setting "steps" cannot be 0.');
   expect(() => plan({ name: "a/b" })).toThrow(/cannot be a file's name/);
   expect(() => plan({ resolutionPx: 500 })).toThrow(/not a multiple of 64/);
 });
@@ -114,7 +114,7 @@ test("the second text encoder has the first one's rate unless it is given its ow
 
 test("a rate for a second text encoder that the base has not, or below 0, is refused", () => {
   expect(() => plan({ textEncoder2LearningRate: 1e-5 })).toThrow("sd15 has one text encoder");
-  expect(() => plan({ textEncoder2LearningRate: -1 }, {}, sdxl)).toThrow("textEncoder2LearningRate cannot be -1.");
+  expect(() => plan({ textEncoder2LearningRate: -1 }, {}, sdxl)).toThrow('The setting "text encoder 2 rate" cannot be -1.');
 });
 
 test("captions are read to the end of the longest, in as many chunks as that takes, up to three", () => {

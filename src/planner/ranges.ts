@@ -1,6 +1,7 @@
 /** Which values a plan's settings can have: the one place where bad values are refused. */
 import { UserError } from "../errors.ts";
 import type { PlannedSettings, TrainSettings } from "./plan.ts";
+import { settingLabel } from "./setting-words.ts";
 
 /** Smallest and largest value of each number, and whether it must be whole. */
 const ranges: Readonly<Partial<Record<keyof TrainSettings, readonly [least: number, most: number, isWhole?: true]>>> = {
@@ -38,7 +39,7 @@ export function checkRanges(settings: PlannedSettings): void {
   for (const [name, [least, most, isWhole]] of Object.entries(ranges)) {
     const value = settings[name as keyof TrainSettings].value as number;
     if (Number.isFinite(value) && value >= least && value <= most && (!isWhole || Number.isInteger(value))) continue;
-    throw new UserError(`${name} cannot be ${value}.`, {
+    throw new UserError(`The setting "${settingLabel(name as keyof TrainSettings)}" cannot be ${value}.`, {
       fix: `Give ${isWhole ? "a whole number" : "a number"} from ${least} to ${most}.`,
       exitCode: 2,
     });

@@ -1,9 +1,12 @@
 /** The report card of a run: one page with its curves, settings and sheets, that needs nothing else to be read. */
 import { relative } from "node:path";
 import { writeFileAtomically } from "../formats/atomic.ts";
-import type { Planned, TrainPlan } from "../planner/plan.ts";
 import { formatBytes } from "../bytes.ts";
+import { escapeHtml, renderPage, section, stat } from "../html.ts";
+import type { TrainPlan } from "../planner/plan.ts";
+import { type SettingRow, settingRows } from "../planner/setting-words.ts";
 import type { MemoryEvent, Validation } from "./events.ts";
+import { type Chart, chartStyle, type Point, renderChart } from "./report-chart.ts";
 import type { RunPaths } from "./run-folder.ts";
 
 export interface ReportFacts {
@@ -23,76 +26,114 @@ export async function writeReport(paths: RunPaths, facts: ReportFacts): Promise<
 }
 
 /** @param link gives the address of a file as the page is to have it */
-export function renderReport(
-  { plan, losses, validations, sheets, chosen, memory, notes }: ReportFacts,
-  link: (path: string) => string,
-): string {
+export function renderReport(facts: ReportFacts, link: (path: string) => string): string {
+  const { plan, validations, sheets, chosen, memory, notes } = facts;
+  const sections = [
+    section("Loss against the base model's", lossAgainstBase(facts)),
+    section("Loss of each step", [
+      "<p>At random timesteps: it jumps, and its level means little. The line is a mean of 20 steps.</p>",
+      renderChart({ lines: [{ name: "mean loss", points: smooth(facts.losses) }], mark: keptMark(chosen) }),
+    ]),
+    ...(validations.length > 0 ? [section("Measurements", [validationTable(validations, chosen.step)])] : []),
+    ...(sheets.length > 0
+      ? [
+          section(
+            "Previews",
+            sheets.map(({ step, path }) => figure(step, link(path))),
+          ),
+        ]
+      : []),
+    section("Memory", [`<p>${escapeHtml(describeMemory(memory))}</p>`]),
+    section("Settings", settings(plan)),
+    ...(notes.length > 0
+      ? [section("Notes", [`<ul>${notes.map((note) => `<li>${escapeHtml(note)}</li>`).join("")}</ul>`])]
+      : []),
+  ];
+  const footer =
+    "<footer>plan.json beside this page has every setting, events.jsonl every number of the run. Made by gesso train.</footer>";
+  return renderPage({
+    title: `Training report: ${plan.name.value}`,
+    style: chartStyle + reportStyle,
+    body: [header(facts), "<main>", ...sections, "</main>", footer].join("\n"),
+  });
+}
+
+function header({ plan, validations, chosen, memory }: ReportFacts): string {
+  const { name, type, base, steps, trigger } = plan;
+  const word = trigger.value === null ? "" : `, trigger word “${trigger.value}”`;
+  const kept = validations.find(({ step }) => step === chosen.step);
+  const measuredOn = kept?.heldOut === null ? "training pictures" : "held-out pictures";
+  return [
+    `<header><h1>${escapeHtml(name.value)}</h1><p>${escapeHtml(`A ${type.value} on ${base.reason}${word}.`)}</p><div class="stats">`,
+    ...(kept ? [stat(kept.ratio.toFixed(3), `of the base's loss, ${measuredOn}`)] : []),
+    stat(String(chosen.step), `step kept, of ${steps.value}`),
+    stat(formatBytes(memory.peakBytes), "of memory at most"),
+    `</div><p>Kept: step ${chosen.step}. ${escapeHtml(chosen.reason)}</p></header>`,
+  ].join("");
+}
+
+function lossAgainstBase({ validations, chosen }: ReportFacts): readonly string[] {
   const heldOut = validations.flatMap((entry) =>
     entry.heldOut === null ? [] : [{ x: entry.step, y: entry.heldOut / (entry.base.heldOut ?? 1) }],
   );
   const trained = validations.map((entry) => ({ x: entry.step, y: entry.train / entry.base.train }));
-  const sections = [
-    `<h1>${escapeHtml(plan.name.value)}</h1>`,
-    `<p>Kept: step ${chosen.step}. ${escapeHtml(chosen.reason)}</p>`,
-    section("Loss against the base model's", "Same noise, same timesteps; below 1 is better than the base.", [
-      chart([
-        { name: "held-out pictures", color: "#0550ae", points: heldOut },
-        { name: "training pictures", color: "#bc4c00", points: trained },
-      ]),
-    ]),
-    section("Loss of each step", "At random timesteps: it jumps, and its level means little. The line is a mean of 20 steps.", [
-      chart([{ name: "mean loss", color: "#57606a", points: smooth(losses) }]),
-    ]),
-    validations.length > 0 ? section("Measurements", "", [validationTable(validations)]) : "",
-    sheets.length > 0
-      ? section(
-          "Previews",
-          "",
-          sheets.map(({ step, path }) => figure(step, link(path))),
-        )
-      : "",
-    section("Memory", describeMemory(memory), []),
-    section("Settings", "", [settingsTable(plan)]),
-    notes.length > 0 ? section("Notes", "", [`<ul>${notes.map((note) => `<li>${escapeHtml(note)}</li>`).join("")}</ul>`]) : "",
+  return [
+    "<p>Same noise and timesteps every time; below 1 is better than the base. Where the held-out line turns up while the other goes on down, the adapter begins to copy its pictures.</p>",
+    renderChart({
+      lines: [
+        { name: "held-out pictures", points: heldOut },
+        { name: "training pictures", points: trained },
+      ],
+      mark: keptMark(chosen),
+    }),
   ];
-  const style =
-    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1f2328}table{border-collapse:collapse}td,th{padding:.2rem .8rem .2rem 0;border-bottom:1px solid #d1d9e0;text-align:left;vertical-align:top;overflow-wrap:anywhere}td:first-child{overflow-wrap:normal}img{max-width:100%}svg{max-width:100%}";
-  return `<!doctype html><html lang="en"><meta charset="utf-8"><title>${escapeHtml(plan.name.value)}</title><style>${style}</style><body>${sections.join("\n")}</body></html>\n`;
 }
 
-function section(title: string, text: string, parts: readonly string[]): string {
-  return `<h2>${escapeHtml(title)}</h2>${text ? `<p>${escapeHtml(text)}</p>` : ""}${parts.join("")}`;
+function keptMark({ step }: ReportFacts["chosen"]): Chart["mark"] {
+  return { x: step, name: `kept: step ${step}` };
 }
+
+/** What a part of the run is, after "while". */
+const phaseTexts: { readonly [K in MemoryEvent["forecastAt"]]: string } = {
+  encoding: "encoding the pictures",
+  training: "training",
+  validation: "measuring the loss",
+  preview: "drawing previews",
+};
 
 function describeMemory({ peakBytes, forecastBytes, forecastAt, ratio }: MemoryEvent): string {
-  return `At most ${formatBytes(peakBytes)} was held; ${formatBytes(forecastBytes)} was forecast (${forecastAt}), so it was ${ratio.toFixed(2)} of that.`;
+  return `At most ${formatBytes(peakBytes)} was held; ${formatBytes(forecastBytes)} was forecast, while ${phaseTexts[forecastAt]}: it took ${ratio.toFixed(2)} of that.`;
 }
 
 function figure(step: number, source: string): string {
-  return `<figure><img src="${escapeHtml(encodeURI(source))}" alt="Preview of step ${step}"><figcaption>Step ${step}</figcaption></figure>`;
+  const address = escapeHtml(encodeURI(source));
+  return `<figure><a href="${address}"><img src="${address}" alt="Preview of step ${step}"></a><figcaption>Step ${step}</figcaption></figure>`;
 }
 
-function validationTable(validations: readonly Validation[]): string {
+function validationTable(validations: readonly Validation[], kept: number): string {
   const rows = validations.map(({ step, train, heldOut, ratio }) => {
-    const cells = [step, train.toFixed(5), heldOut === null ? "" : heldOut.toFixed(5), ratio.toFixed(4)];
-    return `<tr>${cells.map((cell) => `<td>${cell}</td>`).join("")}</tr>`;
+    const isKept = step === kept;
+    const cells = [`${step}${isKept ? " (kept)" : ""}`, train.toFixed(5), heldOut?.toFixed(5) ?? "none", ratio.toFixed(4)];
+    return `<tr${isKept ? ' class="kept"' : ""}>${cells.map((cell) => `<td>${cell}</td>`).join("")}</tr>`;
   });
-  return `<table><tr><th>step</th><th>training pictures</th><th>held-out pictures</th><th>ratio to base</th></tr>${rows.join("")}</table>`;
+  const heads = ["step", "training loss", "held-out loss", "of the base's"];
+  return `<table class="numbers"><tr>${heads.map((head) => `<th>${head}</th>`).join("")}</tr>${rows.join("")}</table>`;
 }
 
-function settingsTable(plan: TrainPlan): string {
-  const rows = Object.entries(plan).flatMap(([name, planned]) => {
-    if (typeof planned !== "object" || planned === null || !("reason" in planned)) return [];
-    const { value, reason } = planned as Planned<unknown>;
-    const cells = [name, typeof value === "string" ? value : JSON.stringify(value), reason];
-    return [`<tr>${cells.map((cell) => `<td>${escapeHtml(cell)}</td>`).join("")}</tr>`];
-  });
-  return `<table><tr><th>setting</th><th>value</th><th>why</th></tr>${rows.join("")}</table>`;
-}
-
-interface Point {
-  readonly x: number;
-  readonly y: number;
+/** What people ask about, and the rest folded away. */
+function settings(plan: TrainPlan): readonly string[] {
+  const rows = settingRows(plan);
+  const table = (part: readonly SettingRow[]): string => {
+    const lines = part.map(({ label, value, why }) => {
+      return `<tr><th>${escapeHtml(label)}</th><td>${escapeHtml(value)}</td><td>${escapeHtml(why)}</td></tr>`;
+    });
+    return `<table class="settings">${lines.join("")}</table>`;
+  };
+  const asides = rows.filter(({ isAside }) => isAside);
+  return [
+    table(rows.filter(({ isAside }) => !isAside)),
+    `<details><summary>The other ${asides.length} settings</summary>${table(asides)}</details>`,
+  ];
 }
 
 /** Mean of the 20 steps up to each step. */
@@ -103,40 +144,25 @@ function smooth(losses: ReportFacts["losses"]): readonly Point[] {
   });
 }
 
-const [chartWidth, chartHeight, margin] = [720, 240, 56];
-
-/** Lines over steps, with their least and greatest values at the axis. */
-function chart(lines: readonly { readonly name: string; readonly color: string; readonly points: readonly Point[] }[]): string {
-  const all = lines.flatMap(({ points }) => points);
-  if (all.length === 0) return "<p>Nothing was measured.</p>";
-  const [lowX, highX] = bounds(all.map(({ x }) => x));
-  const [lowY, highY] = bounds(all.map(({ y }) => y));
-  const toX = (x: number): number => margin + ((x - lowX) / (highX - lowX || 1)) * (chartWidth - 2 * margin);
-  const toY = (y: number): number => chartHeight - margin / 2 - ((y - lowY) / (highY - lowY || 1)) * (chartHeight - margin);
-  const paths = lines.flatMap(({ color, points }) => {
-    if (points.length === 0) return [];
-    const place = points.map(({ x, y }) => `${toX(x).toFixed(1)},${toY(y).toFixed(1)}`).join(" ");
-    return [`<polyline points="${place}" fill="none" stroke="${color}" stroke-width="1.5"/>`];
-  });
-  const label = (x: number, y: number, text: string, color = "#57606a"): string =>
-    `<text x="${x}" y="${y}" fill="${color}" font-size="11">${escapeHtml(text)}</text>`;
-  const labels = [
-    label(2, toY(highY) + 4, highY.toPrecision(4)),
-    label(2, toY(lowY) + 4, lowY.toPrecision(4)),
-    label(toX(lowX), chartHeight - 4, String(lowX)),
-    label(toX(highX) - 24, chartHeight - 4, `step ${highX}`),
-    ...lines.map(({ name, color, points }, i) => (points.length > 0 ? label(margin + 12 + i * 160, 14, name, color) : "")),
-  ];
-  return `<svg viewBox="0 0 ${chartWidth} ${chartHeight}" width="${chartWidth}" height="${chartHeight}" role="img">${paths.join("")}${labels.join("")}</svg>`;
+/** On a phone each setting's reason stands below it. */
+const reportStyle = `
+header .stats+p{margin-top:1rem;color:var(--ink)}
+figure{margin:0 0 1.2rem}
+img{max-width:100%;border-radius:.4rem}
+figcaption{color:var(--soft)}
+.numbers{max-width:34rem}
+.numbers td:last-child{color:var(--ink)}
+.numbers td:first-child{white-space:nowrap}
+.numbers .kept td{font-weight:600}
+table.settings{max-width:none}
+.settings td,.settings th{vertical-align:top}
+.settings th{width:11rem;font-weight:500}
+.settings td:nth-child(2){width:14rem}
+@media(max-width:40rem){
+.settings tr{display:grid;grid-template-columns:8.5rem 1fr;padding:.35rem 0;border-bottom:1px solid var(--line)}
+.settings td,.settings th{border:0;padding:0 .6rem 0 0}
+.settings th,.settings td:nth-child(2){width:auto}
+.settings td:last-child{grid-column:1/3;font-size:.9rem}
+.numbers td,.numbers th{padding-right:.5rem;font-size:.9rem}
 }
-
-function bounds(values: readonly number[]): readonly [number, number] {
-  return values.reduce<readonly [number, number]>(
-    ([low, high], value) => [Math.min(low, value), Math.max(high, value)],
-    [Infinity, -Infinity],
-  );
-}
-
-function escapeHtml(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
-}
+`;

@@ -167,18 +167,20 @@ describe("settings are refused", () => {
   });
 
   test("when a learning rate or a name cannot be used", async () => {
-    expect(await refusal(2, ...train("pictures", "--learning-rate", "50"))).toMatch(/^learningRate cannot be 50\./);
+    expect(await refusal(2, ...train("pictures", "--learning-rate", "50"))).toMatch(
+      /^The setting "learning rate" cannot be 50\./,
+    );
     expect(await refusal(2, ...train("pictures", "--name", "a/b"))).toMatch(/^"a\/b" cannot be a file's name\./);
     expect(await refusal(2, ...train("pictures", "--resolution", "33"))).toMatch(/^Resolution 33 is not a multiple of \d+\./);
   });
 
   test.each([
-    ["--held-out", "0.9", "heldOutFraction cannot be 0.9.\nFix: Give a number from 0 to 0.5."],
-    ["--noise-offset", "-1", "noiseOffset cannot be -1.\nFix: Give a number from 0 to 1."],
-    ["--caption-dropout", "2", "captionDropout cannot be 2.\nFix: Give a number from 0 to 1."],
-    ["--min-snr-gamma", "-5", "minSnrGamma cannot be -5.\nFix: Give a number from 0 to 1000000."],
-    ["--checkpoint-every", "0", "checkpointEvery cannot be 0.\nFix: Give a whole number from 1 to 10000000."],
-    ["--warmup", "-1", "warmupSteps cannot be -1.\nFix: Give a whole number from 0 to 10000000."],
+    ["--held-out", "0.9", 'The setting "held out" cannot be 0.9.\nFix: Give a number from 0 to 0.5.'],
+    ["--noise-offset", "-1", 'The setting "noise offset" cannot be -1.\nFix: Give a number from 0 to 1.'],
+    ["--caption-dropout", "2", 'The setting "caption dropout" cannot be 2.\nFix: Give a number from 0 to 1.'],
+    ["--min-snr-gamma", "-5", 'The setting "min-SNR gamma" cannot be -5.\nFix: Give a number from 0 to 1000000.'],
+    ["--checkpoint-every", "0", 'The setting "checkpoint every" cannot be 0.\nFix: Give a whole number from 1 to 10000000.'],
+    ["--warmup", "-1", 'The setting "warm-up" cannot be -1.\nFix: Give a whole number from 0 to 10000000.'],
     ["--schedule", "linear", '--schedule cannot be "linear".\nFix: It can be: constant, cosine.'],
     [
       "--text-encoder-2-learning-rate",
