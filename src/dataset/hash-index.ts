@@ -21,30 +21,47 @@ export function indexHashes(hashes: readonly Hash[]): HashIndex {
   // The query that looked at a hash last: several parts may lead to it.
   const seenBy = new Int32Array(hashes.length);
   let query = 0;
+  const near = new Int32Array(hashes.length);
   return {
     near([low, high], distance, found) {
       query++;
       const masks = masksUpTo(Math.floor(distance / PARTS));
-      for (const [part, { starts, places }] of tables.entries()) {
-        const value = partOf([low, high], part);
-        for (const mask of masks) {
-          const bucket = value ^ mask;
-          const end = starts[bucket + 1] ?? 0;
-          for (let i = starts[bucket] ?? 0; i < end; i++) {
-            const place = places[i] ?? 0;
-            if (seenBy[place] === query) continue;
-            seenBy[place] = query;
-            const bits = popCount((words[2 * place] ?? 0) ^ low) + popCount((words[2 * place + 1] ?? 0) ^ high);
-            if (bits <= distance) found(place, bits);
-          }
+      for (const [part, table] of tables.entries()) {
+        const count = collect(table, partOf([low, high], part), masks, near);
+        for (let i = 0; i < count; i++) {
+          const place = near[i] ?? 0;
+          if (seenBy[place] === query) continue;
+          seenBy[place] = query;
+          const bits = popCount((words[2 * place] ?? 0) ^ low) + popCount((words[2 * place + 1] ?? 0) ^ high);
+          if (bits <= distance) found(place, bits);
         }
       }
     },
   };
 }
 
+/** Writes the places whose part is the value under one of the masks. @returns how many */
+function collect({ isUsed, starts, places }: Table, value: number, masks: Int32Array, out: Int32Array): number {
+  let count = 0;
+  for (let m = 0; m < masks.length; m++) {
+    const bucket = value ^ (masks[m] ?? 0);
+    if ((((isUsed[bucket >> 5] ?? 0) >>> (bucket & 31)) & 1) === 0) continue;
+    const end = starts[bucket + 1] ?? 0;
+    for (let i = starts[bucket] ?? 0; i < end; i++) out[count++] = places[i] ?? 0;
+  }
+  return count;
+}
+
+interface Table {
+  /** A bit for each value that there is: small enough for the processor's nearest memory, where most look-ups end. */
+  readonly isUsed: Int32Array;
+  readonly starts: Int32Array;
+  readonly places: Int32Array;
+}
+
 /** Places sorted by one part of their hashes: those with value v are places[starts[v] .. starts[v + 1]]. */
-function tabulate(hashes: readonly Hash[], part: number): { readonly starts: Int32Array; readonly places: Int32Array } {
+function tabulate(hashes: readonly Hash[], part: number): Table {
+  const isUsed = new Int32Array(VALUES >> 5);
   const starts = new Int32Array(VALUES + 1);
   for (const hash of hashes) starts[partOf(hash, part) + 1] = (starts[partOf(hash, part) + 1] ?? 0) + 1;
   for (let value = 0; value < VALUES; value++) starts[value + 1] = (starts[value + 1] ?? 0) + (starts[value] ?? 0);
@@ -55,8 +72,9 @@ function tabulate(hashes: readonly Hash[], part: number): { readonly starts: Int
     const at = next[value] ?? 0;
     places[at] = place;
     next[value] = at + 1;
+    isUsed[value >> 5] = (isUsed[value >> 5] ?? 0) | (1 << (value & 31));
   }
-  return { starts, places };
+  return { isUsed, starts, places };
 }
 
 function partOf([low, high]: Hash, part: number): number {

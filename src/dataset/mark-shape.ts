@@ -19,8 +19,8 @@ export interface Mark {
   readonly template: Float32Array;
   /** Cells of the mark. */
   readonly cells: readonly number[];
-  /** Cells of the mark and around it, and how much stands out there in the members, less the mean. */
-  readonly area: readonly number[];
+  /** Cells of the mark and around it, and how much stands out there in the members, less the mean and of length 1. */
+  readonly area: Int32Array;
   readonly strength: Float32Array;
   readonly members: readonly Member[];
 }
@@ -36,11 +36,11 @@ export function markOf(fields: readonly Float32Array[], members: readonly Member
   const { template, cells } = templateOf(fields, members);
   const isNear = new Uint8Array(SIZE);
   for (const at of cells) forNeighbours(at, (near) => (isNear[near] = 1));
-  const area = [...isNear.keys()].filter((at) => isNear[at] === 1);
+  const area = Int32Array.from(isNear.keys()).filter((at) => isNear[at] === 1);
   const strength = Float32Array.from(area, (at) =>
     members.reduce((sum, { place }) => sum + Math.abs(fields[place]?.[at] ?? 0), 0),
   );
-  return { template, cells, area, strength: lessMean(strength), members };
+  return { template, cells, area, strength: normalized(strength), members };
 }
 
 /** The mean of these pictures where it is no chance, and its cells. */
@@ -69,13 +69,11 @@ function forNeighbours(at: number, visit: (near: number) => unknown): void {
   }
 }
 
-function lessMean(values: Float32Array): Float32Array {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i] ?? 0;
-  const mean = sum / Math.max(1, values.length);
-  const out = new Float32Array(values.length);
-  for (let i = 0; i < out.length; i++) out[i] = (values[i] ?? 0) - mean;
-  return out;
+function normalized(values: Float32Array): Float32Array {
+  const mean = values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
+  const centred = values.map((value) => value - mean);
+  const length = Math.sqrt(centred.reduce((sum, value) => sum + value * value, 0));
+  return centred.map((value) => value / Math.max(1e-9, length));
 }
 
 /** Correlation of a field with the mark, over the cells of the mark alone: -1 where light and dark are exchanged. */
@@ -100,22 +98,17 @@ export function likenessTo({ template, cells }: Pick<Mark, "template" | "cells">
  */
 export function hasMark(mark: Mark, field: Float32Array): boolean {
   const signed = likenessTo(mark, field);
-  // By loops: sets of thousands come here for every picture.
+  // By a loop: sets of thousands come here for every picture.
   const { area, strength } = mark;
-  const shown = new Float32Array(area.length);
-  for (let i = 0; i < area.length; i++) shown[i] = Math.abs(field[area[i] ?? 0] ?? 0);
-  const own = lessMean(shown);
-  let products = 0;
-  let squares = 0;
-  let others = 0;
-  for (let i = 0; i < own.length; i++) {
-    const value = strength[i] ?? 0;
-    const other = own[i] ?? 0;
-    products += value * other;
+  let [products, sum, squares] = [0, 0, 0];
+  for (let i = 0; i < area.length; i++) {
+    const value = Math.abs(field[area[i] ?? 0] ?? 0);
+    products += value * (strength[i] ?? 0);
+    sum += value;
     squares += value * value;
-    others += other * other;
   }
-  const unsigned = products / Math.max(1e-9, Math.sqrt(squares * others));
+  // The strengths have no mean, so that the field's need not be taken off.
+  const unsigned = products / Math.sqrt(Math.max(1e-9, squares - (sum * sum) / area.length));
   return Math.hypot(signed, Math.max(0, unsigned)) >= thresholds.markLikeness.value;
 }
 

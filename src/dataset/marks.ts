@@ -21,6 +21,8 @@ const MAX_SAMPLE = 40;
 const SAMPLED = 0.6;
 /** Windows that most pictures agree in, from each of which a mark is grown. */
 const SEEDS = 4;
+/** Pictures after which marks that too few have are given up. */
+const LOOK_EACH = 100;
 /** Rounds of averaging the pictures that share the mark and looking again which do. */
 const ROUNDS = 4;
 
@@ -53,13 +55,44 @@ function findInCorner(corners: readonly Int8Array[], corner: number): readonly n
     return own ? [levelContrast(own)] : [];
   });
   const needed = Math.max(thresholds.markMinimum.value, (SAMPLED * least * count) / corners.length);
-  for (const seed of findSeeds(sample, needed)) {
+  const marks = findSeeds(sample, needed).flatMap((seed) => {
     const mark = growMark(sample, seed);
-    if (!mark || mark.members.length < needed || !isMark(mark, corner)) continue;
-    const found = [...corners.entries()].filter(([, own]) => hasMark(mark, levelContrast(own)));
-    if (found.length >= least) return found.map(([i]) => i);
+    return mark && mark.members.length >= needed && isMark(mark, corner) ? [mark] : [];
+  });
+  return findMarked(corners, marks, least);
+}
+
+/** Places of the pictures that have the first of the marks that at least so many have. */
+function findMarked(corners: readonly Int8Array[], marks: readonly Mark[], least: number): readonly number[] {
+  let left = marks.map((mark) => ({ mark, found: [] as number[] }));
+  let seen = 0;
+  for (const place of withoutRhythm(corners.length)) {
+    if (left.length === 0) break;
+    const field = levelContrast(corners[place] ?? new Int8Array(SIZE));
+    for (const { mark, found } of left) if (hasMark(mark, field)) found.push(place);
+    seen++;
+    if (seen % LOOK_EACH !== 0) continue;
+    left = left.filter(({ found }) => mayReach(found.length, seen, least, corners.length));
+    const first = left.findIndex(({ found }) => found.length >= least);
+    if (first >= 0) left = left.slice(0, first + 1);
   }
-  return [];
+  const found = left.find((own) => own.found.length >= least)?.found ?? [];
+  return found.sort((a, b) => a - b);
+}
+
+/** Whether a mark may be on so many of all when it is on so many of those seen: a chance of less than one in a million is none. */
+function mayReach(found: number, seen: number, least: number, all: number): boolean {
+  const expected = (least * seen) / all;
+  return found >= expected - 6 * Math.sqrt(expected);
+}
+
+/** All places in a fixed order that no rhythm of a set, such as a mark on every tenth picture, falls in with. */
+function withoutRhythm(count: number): readonly number[] {
+  const keys = Int32Array.from({ length: count }, (_, place) => {
+    const mixed = Math.imul(place + 1, 0x9e3779b1);
+    return Math.imul(mixed ^ (mixed >>> 15), 0x85ebca6b);
+  });
+  return [...keys.keys()].sort((a, b) => (keys[a] ?? 0) - (keys[b] ?? 0));
 }
 
 /** Pictures that agree in a part of the corner. */
