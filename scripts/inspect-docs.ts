@@ -46,6 +46,22 @@ draws something of its own. The distance is that of layout and colour, as for cl
 not and is checked by \`npm run bench -- inspect-trigger\`; on other bases it is a guess. In a caption, a small base such as mini changes
 its picture for any word, so that figure is only told.
 
+## How well the checks find what they look for
+
+\`npm run bench -- inspect-proof --part captions\` plants words in captions. Precision and recall are 1.000 for missing captions, captions that
+are too long, sentences and tags, quality tags, and a trigger word that is absent, misspelt or later; .988 and 1.000 for the same caption
+on many, 1.000 and .959 for a style that is named or all that is said. For the checks that go by lists of words:
+
+| check | WordNet | other words | words apart |
+| --- | --- | --- | --- |
+| \`caption.contradiction\` | 1.000 / 1.000 | .996 / .969 | .968 / .938 |
+| \`caption.ground\`, in sentences | 1.000 / 1.000 | 1.000 / 1.000 | .995 / 1.000 |
+| \`caption.ground\`, in tags | .987 / 1.000 | .967 / 1.000 | .899 / 1.000 |
+
+Of WordNet and of other words (places as OpenStreetMap maps them, colours as lists name them, clothes as emoji show them) some that were
+missed were added to the checks' lists. Words apart are more of the same, half of the colours and other kinds of places, which were only
+counted: names of colours that are rarely met, and a place that a tag names without any preposition, may be overlooked.
+
 ## What is not looked for
 
 Watermarks in the middle of pictures or repeated over all of them; marks that stand at a fixed number of pixels on pictures of different

@@ -1,6 +1,6 @@
 /**
  * Planted faults in captions. The captions come with drawings, or from WordNet's examples; the words that are planted from WordNet's
- * headings for techniques, movements, colours, places, hours and lights: none of them was looked up for the lists of the checks.
+ * headings for techniques, movements, colours, places, hours and lights, and for colours, places and clothes from other packages as well.
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -8,6 +8,7 @@ import { describeCaption, type CaptionFacts } from "../../src/dataset/caption-fa
 import { captionChecks, contentWords } from "../../src/dataset/checks/captions.ts";
 import type { InspectionFacts } from "../../src/dataset/checks/check.ts";
 import { type Lexicon, openLexicon } from "./lexicon.ts";
+import { every, otherVocabulary, pick, type Vocabulary, wordNetVocabulary } from "./vocabulary.ts";
 import { thresholds } from "../../src/dataset/thresholds.ts";
 import { pictureFolder } from "./sources.ts";
 import type { Tally } from "./judge.ts";
@@ -20,9 +21,6 @@ const tokenizer = {
   encode: (text: string): readonly number[] => text.split(/\s+/).flatMap((word) => (word.length > 5 ? [1, 2] : [1])),
   cutOff: (text: string): string => text.split(/\s+/).slice(40).join(" "),
 };
-
-/** Words for places that are met so often in the texts that WordNet was counted on: below are "ginmill" and "parsonage". */
-const COMMON = 3;
 
 /** A check's captions: those that it must find, and those that it must not. */
 interface Trial {
@@ -102,12 +100,8 @@ function makeTrials(lexicon: Lexicon): readonly Trial[] {
   const looks = looksOf(lexicon);
   // Some drawings are filed under their technique as well.
   const tagLists = readTagLists().filter((list) => !list.split(", ").some((tag) => looks.includes(tag)));
-  const things = every(
-    [...lexicon.under("animal%1:03:00::", 2), ...lexicon.under("instrumentality%1:06:00::", 3)].filter(
-      (word) => word.length > 3,
-    ),
-    300,
-  );
+  const words = wordNetVocabulary(lexicon);
+  const { things } = words;
   const after = (text: string): string => `${trigger}, ${text}`;
   const plain = [...descriptions, ...things.map((thing) => `a ${thing}`), ...tagLists].map(after);
   return [
@@ -126,8 +120,10 @@ function makeTrials(lexicon: Lexicon): readonly Trial[] {
     },
     { check: "caption.kind tags", faulty: tagLists, clean: sentences, isFound: ({ kind }) => kind === "tags" },
     ...lookTrials(looks, things, plain),
-    contradictionTrial(lexicon, things, plain),
-    ...groundTrials(lexicon, things),
+    ...[words, otherVocabulary(true), otherVocabulary(false)].flatMap((vocabulary) => [
+      contradictionTrial(vocabulary, plain),
+      ...groundTrials(vocabulary),
+    ]),
     {
       check: "caption.quality-tags",
       faulty: descriptions
@@ -189,79 +185,44 @@ function lookTrials(looks: readonly string[], things: readonly string[], plain: 
   ];
 }
 
-function contradictionTrial(lexicon: Lexicon, things: readonly string[], plain: readonly string[]): Trial {
-  const families = ["red", "green", "blue", "yellow", "brown", "purple", "pink", "orange"].map((colour) => [
-    colour,
-    ...lexicon.under(`${colour}%1:07:00::`).filter((word) => /^[a-z]+$/.test(word) && !/(?:ness|ish)$/.test(word)),
-  ]);
-  const thing = (i: number): string => `a ${pick(things, i)}`;
-  const parts = ["eyes", "hair"];
-  // Neighbours among colours are one colour to many: pink and red, brown and orange, red and orange, purple and pink.
-  const apart = [
-    [0, 1],
-    [0, 2],
-    [1, 5],
-    [2, 3],
-    [2, 4],
-    [1, 6],
-    [3, 5],
-    [2, 7],
-  ] as const;
-  const exclusive = [
-    "1girl, 2girls",
-    "indoors, outdoors",
-    "solo, multiple girls",
-    "short hair, long hair",
-    "day, night",
-    "standing, sitting",
-  ];
+/** Tags of which no two can be true of one picture. */
+const exclusive = [
+  "1girl, 2girls",
+  "indoors, outdoors",
+  "solo, multiple girls",
+  "short hair, long hair",
+  "day, night",
+  "standing, sitting",
+];
+
+function contradictionTrial({ of, colours, things }: Vocabulary, plain: readonly string[]): Trial {
+  const after = (i: number, tags: string): string => `${trigger}, a ${pick(things, i)}, ${tags}`;
   return {
-    check: "caption.contradiction",
+    check: `caption.contradiction${of}`,
     faulty: [
-      ...apart.flatMap(([a, b]) =>
-        Array.from({ length: 16 }, (_, i) => {
-          const part = pick(parts, i);
-          return `${trigger}, ${thing(i)}, ${pick(families[a] ?? [], i)} ${part}, ${pick(families[b] ?? [], 3 * i + 1)} ${part}`;
-        }),
-      ),
-      ...Array.from({ length: 60 }, (_, i) => `${trigger}, ${thing(i)}, ${pick(exclusive, i)}`),
+      ...colours.apart.map(([a, b], i) => after(i, `${a} ${pick(parts, i)}, ${b} ${pick(parts, i)}`)),
+      ...Array.from({ length: 60 }, (_, i) => after(i, pick(exclusive, i))),
     ],
     clean: [
       ...plain,
-      ...families.flatMap((family) =>
-        family.map((colour, i) => `${trigger}, ${thing(i)}, ${colour} ${pick(parts, i)}, ${family[0] ?? ""} ${pick(parts, i)}`),
-      ),
-      ...families.flatMap((family, f) =>
-        family.map(
-          (colour, i) => `${trigger}, ${thing(i)}, ${colour} eyes, ${pick(families[(f + 3) % families.length] ?? [], i)} hair`,
-        ),
-      ),
+      ...colours.alike.map(([a, b], i) => after(i, `${a} ${pick(parts, i)}, ${b} ${pick(parts, i)}`)),
+      ...colours.apart.map(([a, b], i) => after(i, `${a} eyes, ${b} hair`)),
     ],
     isFound: ({ contradictions }) => contradictions.length > 0,
   };
 }
 
+const parts = ["eyes", "hair"];
+
 /** Captions that name neither place nor light are the faulty ones: with an animal or a tool, and with what somebody wears. */
-function groundTrials(lexicon: Lexicon, things: readonly string[]): readonly Trial[] {
-  const senses = [
-    "room%1:06:00::",
-    "building%1:06:00::",
-    "geological_formation%1:17:00::",
-    "body_of_water%1:17:00::",
-    "road%1:06:00::",
-    "biome%1:14:00::",
-    "tract%1:15:00::",
-  ];
-  const places = [...new Set(senses.flatMap((sense) => lexicon.under(sense, COMMON)))].filter((word) => word.length > 2);
-  const lights = ["time_of_day%1:28:00::", "light%1:19:00::"].flatMap((sense) => lexicon.under(sense, 1));
-  const clothes = lexicon.under("clothing%1:06:00::", 1);
+function groundTrials({ of, things, places, clothes }: Vocabulary): readonly Trial[] {
   const silent = [
     ...things.map((thing) => `${trigger}, a ${thing}`),
     ...clothes.map((piece, i) => `${trigger}, a ${pick(["man", "woman", "girl", "boy"], i)} in a ${piece}`),
   ];
   const speaks = (caption: CaptionFacts): boolean => caption.namesBackground || caption.namesLight;
   const trial = (check: string, clean: readonly string[]): Trial => ({
-    check,
+    check: `${check}${of}`,
     faulty: silent,
     clean,
     isFound: (caption) => !speaks(caption),
@@ -270,20 +231,13 @@ function groundTrials(lexicon: Lexicon, things: readonly string[]): readonly Tri
   return [
     trial(
       "caption.ground (in sentences)",
-      [...places, ...lights].map((word, i) => `${trigger}, a ${pick(things, i)} ${pick(where, i)} ${word}`),
+      places.map((word, i) => `${trigger}, a ${pick(things, i)} ${pick(where, i)} ${word}`),
     ),
     trial(
       "caption.ground (in tags)",
-      [...places, ...lights].map((word, i) => `${trigger}, ${pick(things, i)}, ${word}`),
+      places.map((word, i) => `${trigger}, ${pick(things, i)}, ${word}`),
     ),
   ];
-}
-
-const pick = (list: readonly string[], i: number): string => list[i % list.length] ?? "";
-
-function every(list: readonly string[], most: number): readonly string[] {
-  const count = Math.min(most, list.length);
-  return Array.from({ length: count }, (_, i) => list[Math.floor((i * list.length) / count)] ?? "");
 }
 
 /** The first line of each stamp's description is English. */

@@ -25,6 +25,8 @@ export interface Lexicon {
    * proper names left out.
    */
   under(sense: string, leastCount?: number): readonly string[];
+  /** The same, less words that mostly mean something else there: "line" is a railway, but seldom. */
+  chieflyUnder(sense: string, leastCount?: number): readonly string[];
   /** Examples in quotation marks from the explanations of the senses under this one: sentences that somebody else wrote. */
   examplesUnder(sense: string): readonly string[];
 }
@@ -51,20 +53,31 @@ export function openLexicon(): Lexicon {
     }
     return [...seen].sort().flatMap((offset) => synsets.get(offset) ?? []);
   };
-  return {
-    under: (sense, leastCount = 0) => [
-      ...new Set(
-        belowOf(sense).flatMap(({ words }) =>
-          words
-            .filter(({ lemma, key }) => /^[a-z][a-z_-]+$/.test(lemma) && (counts.get(key) ?? 0) >= leastCount)
-            .map(({ lemma }) => lemma.replaceAll("_", " ")),
-        ),
+  const ofAllSenses = new Map<string, number>();
+  for (const [key, count] of counts) ofAllSenses.set(lemmaOf(key), (ofAllSenses.get(lemmaOf(key)) ?? 0) + count);
+  const isChief = (key: string): boolean => 2 * (counts.get(key) ?? 0) >= (ofAllSenses.get(lemmaOf(key)) ?? 0);
+  const listUnder = (sense: string, isWanted: (key: string) => boolean): readonly string[] => [
+    ...new Set(
+      belowOf(sense).flatMap(({ words }) =>
+        words
+          .filter(({ lemma, key }) => /^[a-z][a-z_-]+$/.test(lemma) && isWanted(key))
+          .map(({ lemma }) => lemma.replaceAll("_", " ")),
       ),
-    ],
+    ),
+  ];
+  const isCommon = (key: string, leastCount: number): boolean => (counts.get(key) ?? 0) >= leastCount;
+  return {
+    under: (sense, leastCount = 0) => listUnder(sense, (key) => isCommon(key, leastCount)),
+    chieflyUnder: (sense, leastCount = 0) => listUnder(sense, (key) => isCommon(key, leastCount) && isChief(key)),
     examplesUnder: (sense) => [
       ...new Set(belowOf(sense).flatMap(({ gloss }) => [...gloss.matchAll(/"([^"]{15,90})"/g)].map(([, text = ""]) => text))),
     ],
   };
+}
+
+/** "room" of "room%1:06:00::". */
+function lemmaOf(key: string): string {
+  return key.slice(0, key.indexOf("%"));
 }
 
 /** Of data.noun (wndb(5WN)): offset, file, type, words, pointers, "|" and the explanation. */

@@ -4,8 +4,9 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } f
 import { dirname, join } from "node:path";
 import { lexiconPackage } from "./lexicon.ts";
 import { type Package, packages, pictureFolder } from "./sources.ts";
+import { wordPackages } from "./vocabulary.ts";
 
-const wanted = [...packages, lexiconPackage];
+const wanted = [...packages, lexiconPackage, ...wordPackages];
 const distinct = wanted.filter(({ name }, i) => wanted.findIndex((other) => other.name === name) === i);
 
 const help = `Fetches the packages whose pictures and words the proof of gesso inspect is made with, and unpacks them into ${pictureFolder}:

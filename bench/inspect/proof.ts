@@ -31,7 +31,7 @@ export const inspectProof: Claim = {
     lines.push(
       row(
         "captions",
-        "words of WordNet planted in descriptions, tags and sentences that come with packages: none was taken for the checks' lists, but some that were missed were added to them after",
+        "words planted in descriptions, tags and sentences that come with packages. Of WordNet and of 'other words' some that were missed were added to the checks' lists after; 'words apart' were only counted",
       ),
     );
     lines.push(...captionProof().map(describeTally));

@@ -79,9 +79,22 @@ test("a sentence says where by its preposition, whatever the place is called; cl
   expect(facts("sks, a lamp").namesLight).toBe(false);
 });
 
+test("a compound names a place by its end, and what a person is in by its name alone", () => {
+  for (const text of ["sks, fox, drugstore", "sks, fox, millpond", "sks, fox, rest area", "sks, a man in a drugstore"])
+    expect(facts(text).namesBackground).toBe(true);
+  for (const text of ["sks, fox, mushroom", "sks, a man in a mackinaw", "sks, a woman in a house coat", "sks, fox, the area"])
+    expect(facts(text).namesBackground).toBe(false);
+  expect(facts("sks, fox, phosphorescence").namesLight).toBe(true);
+  expect(facts("sks, fox, highlight").namesLight).toBe(false);
+});
+
 test("two colours contradict each other only where no shade is both", () => {
   expect(facts("sks, azure eyes, brown eyes").contradictions).toHaveLength(1);
+  expect(facts("sks, teal eyes, indigo eyes").contradictions).toHaveLength(1);
+  expect(facts("sks, dark blue hair, black hair").contradictions).toHaveLength(1);
   for (const text of [
+    "sks, blue-green eyes, blue eyes",
+    "sks, reddish brown hair, brown hair",
     "sks, teal eyes, green eyes",
     "sks, teal eyes, blue eyes",
     "sks, copper hair, red hair",

@@ -175,12 +175,22 @@ function findContradictions(tags: readonly string[]): readonly string[] {
 /** Tags that give one part two colours which are not shades of each other. */
 function twoColours(tags: readonly string[], part: string): readonly string[] {
   const named = tags.flatMap((tag) => {
-    const words = tag.split(/[ -]/);
-    const families = words.at(-1) === part ? colourFamilies.get(words.at(-2) ?? "") : undefined;
-    return families === undefined ? [] : [{ tag, families }];
+    const words = tag.split(" ");
+    const families = words.at(-1) === part ? familiesOf(words.slice(0, -1)) : [];
+    return families.length === 0 ? [] : [{ tag, families }];
   });
   const isApart = named.some(({ families }, i) =>
-    named.slice(i + 1).some((other) => ![...families].some((family) => other.families.has(family))),
+    named.slice(i + 1).some((other) => !families.some((family) => other.families.includes(family))),
   );
   return isApart ? [`${named.map(({ tag }) => tag).join(", ")} (the colour of the ${part})`] : [];
+}
+
+/** What a colour may be a shade of: of "blue-green" blue and green, of "reddish brown" red and brown, of "dark blue" blue. */
+function familiesOf(words: readonly string[]): readonly string[] {
+  const shades = words.flatMap((word) => word.split("-")).map((word) => word.replace(/d?ish$/, ""));
+  // Dark hair is black or nearly, dark blue hair is blue.
+  const colours = shades
+    .filter((word) => word !== "dark" || shades.length === 1)
+    .flatMap((word) => [...(colourFamilies.get(word) ?? [])]);
+  return [...new Set(colours)];
 }

@@ -39,23 +39,29 @@ export const exclusiveGroups: readonly { readonly about: string; readonly tags: 
 ];
 
 /**
- * Names of colours by what they are shades of: "azure eyes" and "blue eyes" may be one pair of eyes, "azure eyes" and "brown eyes" not.
- * Between two colours names belong to both: teal is a blue to one and a green to another.
+ * Names of colours by what they are shades of, in steps of hue: "azure eyes" and "blue eyes" may be one pair of eyes, "azure eyes" and
+ * "brown eyes" not, nor are teal and indigo, though both are blues. Between two colours names belong to both: teal is a blue to one and a
+ * green to another.
  */
 export const colourFamilies: ReadonlyMap<string, ReadonlySet<string>> = groupByWord({
-  blue: "blue azure aqua cyan teal turquoise sapphire cobalt cerulean navy indigo ultramarine aquamarine cornflower sky royal steel denim lapis prussian powder violet periwinkle slate",
+  turquoise:
+    "blue green teal turquoise aqua aquamarine cyan azure cerulean sky powder seafoam celadon emerald jade viridian mint malachite celeste peacock verdigris lagoon ocean sea caribbean spruce pool tiffany",
+  blue: "blue azure sapphire cobalt cerulean navy ultramarine cornflower sky royal steel denim lapis lazuli lazuline prussian powder slate indigo periwinkle peacock celeste midnight electric oxford ocean sea marine cadet bluebell hyacinth larkspur delft egyptian admiral blueberry zaffre smalt jean arctic lagoon ice icy",
+  violet:
+    "blue purple violet indigo periwinkle ultramarine navy royal midnight lavender amethyst heliotrope wisteria iris hyacinth bluebell blueberry bluebonnet larkspur crocus pansy",
   green:
-    "green emerald jade olive lime mint viridian chartreuse sage moss malachite verdant pea fern teal turquoise aqua aquamarine cyan khaki hazel",
+    "green emerald jade olive lime mint viridian chartreuse sage moss malachite verdant pea fern khaki hazel celadon seafoam avocado pistachio grass forest bottle apple spruce shamrock asparagus pine juniper ivy clover basil kiwi artichoke pear hunter kelly army laurel myrtle algae seaweed bamboo cactus cucumber spinach parsley eucalyptus willow harlequin fir leaf lawn meadow jungle camo neon",
   brown:
-    "brown hazel chestnut chocolate mahogany brunette tan umber sepia bronze coffee sienna caramel cinnamon ochre ocher tawny russet beige fawn mocha walnut copper auburn rust amber taupe khaki maroon buff sandy",
-  gold: "yellow gold golden amber blonde blond flaxen platinum saffron lemon straw canary mustard honey sandy buttercup ochre ocher topaz wheat maize buff chartreuse bronze orange",
-  red: "red crimson scarlet ruby ginger auburn vermilion maroon burgundy rust copper carmine cherry wine claret cardinal oxblood brick titian magenta cerise coral rose fuchsia russet chestnut mahogany orange",
-  pink: "pink rose magenta fuchsia fuschia salmon coral cerise blush peach apricot mauve carnation orchid red",
+    "brown hazel chestnut chocolate mahogany brunette tan umber sepia bronze coffee sienna caramel cinnamon ochre ocher tawny russet beige fawn mocha walnut copper auburn rust amber taupe khaki maroon buff sandy topaz bistre espresso cocoa nutmeg toffee hickory oak ecru puce burgundy leather clay camel desert earth mud soil dirt wood driftwood acorn almond pecan peanut penny cigar tobacco cedar redwood rosewood teak mink otter chamois saddle rawhide cappuccino latte fudge brownie gingerbread truffle clove burlywood peru terracotta bole liver raisin prune cordovan seal sorrel fallow drab dun brass mushroom",
+  gold: "yellow gold golden amber blonde blond flaxen platinum saffron lemon straw canary mustard honey sandy buttercup ochre ocher topaz wheat maize buff chartreuse bronze orange gamboge citrine butter cream sand ecru sulphur sulfur champagne vanilla dandelion goldenrod camel desert banana corn cornsilk curry daffodil primrose sunflower sunshine sunny daisy marigold mimosa pineapple custard dune sandstone brass hay jasmine ale aureolin jonquil khaki biscuit mango almond chamois fallow",
+  red: "red crimson scarlet ruby ginger auburn vermilion vermillion maroon burgundy rust copper carmine cherry wine claret cardinal oxblood brick titian magenta cerise coral rose fuchsia russet chestnut mahogany orange sanguine solferino garnet carnelian raspberry strawberry blood bordeaux amaranth puce tomato poppy flame berry rouge clay lava cranberry currant chili paprika beet candy firebrick fire rosewood redwood cinnabar lobster lipstick cochineal alizarin madder sangria rhubarb pomegranate ruddy blush watermelon terracotta cinnamon cayenne cordovan",
+  pink: "pink rose magenta fuchsia fuschia salmon coral cerise blush peach apricot mauve carnation orchid red solferino raspberry strawberry bubblegum flamingo amaranth puce watermelon rouge berry taffy lipstick peony shrimp punch guava lotus azalea camellia begonia petunia thistle cranberry",
   purple:
-    "purple violet lavender lilac mauve amethyst plum mulberry orchid heliotrope indigo magenta fuchsia fuschia burgundy wine cerise periwinkle",
-  orange: "orange apricot peach tangerine carrot pumpkin amber rust copper coral salmon ginger saffron vermilion titian",
-  black: "black jet ebony raven dark coal sable charcoal inky",
-  pale: "white silver grey gray ash snowy ashen ivory chalky pearl platinum slate steel taupe charcoal",
+    "purple violet lavender lilac mauve amethyst plum mulberry orchid heliotrope indigo magenta fuchsia fuschia burgundy wine cerise periwinkle solferino eggplant aubergine grape wisteria thistle iris raspberry puce berry boysenberry blackberry blueberry byzantium byzantine tyrian fig prune raisin jam beet beetroot sangria hyacinth crocus pansy imperial royal heather phlox cranberry petunia",
+  orange:
+    "orange apricot peach tangerine carrot pumpkin amber rust copper coral salmon ginger saffron vermilion vermillion titian gamboge tomato flame persimmon mandarin clay terracotta marigold butternut squash cantaloupe melon mango papaya nectarine kumquat clementine yam cayenne fire sunset tiger fox cinnamon goldenrod lava paprika shrimp guava ochre sienna tawny brick cinnabar",
+  black: "black jet ebony raven coal sable charcoal inky onyx obsidian dark ink pitch soot crow licorice tar",
+  pale: "white silver grey gray ash snowy ashen ivory chalky pearl platinum slate steel taupe charcoal gunmetal smoke smoky cream alabaster pewter lead iron stone cloud fog dove snow milk milky lily bone frost frosty ice icy opal chrome nickel tin battleship almond",
 });
 
 function groupByWord(families: Readonly<Record<string, string>>): ReadonlyMap<string, ReadonlySet<string>> {

@@ -1,6 +1,6 @@
 /** Checks of the set as a whole: size, variety, balance, buckets. */
 import { setSizes } from "../thresholds.ts";
-import { placeWords } from "../caption-places.ts";
+import { namesCertainPlace } from "../caption-places.ts";
 import { groupPairs } from "../compare.ts";
 import { contentWords, countBy } from "./captions.ts";
 import { type Check, countPictures, type InspectedPicture, isSureCopy, limit, percent } from "./check.ts";
@@ -89,11 +89,7 @@ export const setChecks: readonly Check[] = [
     thresholds: ["samePlace"],
     judge({ pictures, target }) {
       if (target.type === "style") return [];
-      const frequent = shares(
-        pictures,
-        ({ caption }) => caption.words.filter((word) => placeWords.has(word)),
-        limit("samePlace"),
-      );
+      const frequent = shares(pictures, ({ caption }) => caption.words.filter(namesCertainPlace), limit("samePlace"));
       if (frequent.length === 0) return [];
       return [
         { severity: "warning", message: `Most captions name the same place or light: ${listShares(frequent)}.`, pictures: [] },

@@ -1,6 +1,6 @@
 /** Checks of tags over the whole set, and of the trigger word. */
 import { type Check, type InspectionFacts, limit, percent, perPicture, type Verdict } from "./check.ts";
-import { placeWords } from "../caption-places.ts";
+import { namesCertainPlace } from "../caption-places.ts";
 import { contentWords, countBy, shorten } from "./captions.ts";
 
 export const wordChecks: readonly Check[] = [
@@ -25,7 +25,7 @@ export const wordChecks: readonly Check[] = [
     thresholds: ["entangledTag"],
     judge(facts) {
       const words = frequentTags(facts, limit("entangledTag")).filter(
-        ({ tag }) => !CORE.test(tag) && !CLASS.test(tag) && !placeWords.has(tag),
+        ({ tag }) => !CORE.test(tag) && !CLASS.test(tag) && !namesCertainPlace(tag),
       );
       if (words.length === 0 || facts.pictures.length < 5) return [];
       const list = words.map(({ tag, share }) => `${tag} ${percent(share)}`).join(", ");
