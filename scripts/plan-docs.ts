@@ -35,7 +35,7 @@ gesso plan ./pictures --type character --trigger sks --base sdxl.safetensors --p
 - **The machine**: disks, memory and what holds a card's memory are looked at as \`gesso doctor\` does, and the engine's product and attention are
   held against exact ones. What is broken is an error of the plan, the rest is told on the page.
 - **The preflight** of \`gesso train\` takes a step, a measurement, a step of a preview and a checkpoint on the largest pictures, compiles the
-  step for every other size as far as ten seconds go, checks the graphs of the rest, and asks the disk for room for all checkpoints.
+  step for every other size as far as ten seconds go, checks the graphs of the rest, and looks once more for room on the disk, by what that checkpoint took.
   It prints what was measured beside what was predicted, and leaves no trace in the run's numbers.
 - **Rented cards** come from a dated table of prices and rates by rule of thumb (\`src/planner/gpu-prices.ts\`); \`--prices FILE\` takes your own.
   A run that is over in seconds costs about the same time on each: renting is most of it, and the page says so.

@@ -25,23 +25,46 @@ export type DiskNeed = readonly DiskUse[];
 /** Reports, event log, and what file systems round up. */
 const SMALL_FILES_BYTES = 5e6;
 
+/** What one checkpoint takes, forecast or measured on one that was written. */
+export interface CheckpointBytes {
+  /** The adapter's file, which every checkpoint keeps. */
+  readonly adapter: number;
+  /** The rest, which only the newest keep: what a run goes on from. */
+  readonly state: number;
+}
+
 /** @param forecast tells the adapter's and the optimizer's bytes, and those of encoded texts */
 export async function measureDisk(settings: TrainSettings, forecast: RunForecast, load: DatasetLoad): Promise<DiskNeed> {
   const term = (name: string): number => forecast.memory.phases.training.terms.find((entry) => entry.name === name)?.bytes ?? 0;
-  const times = (every: number): number => (every > 0 ? Math.floor((settings.steps - 1) / every) : 0) + 1;
-  const adapterFile = term("adapter") / 2;
-  const resumable = term("adapter") + term("optimizer");
-  const checkpoints = times(settings.checkpointEvery);
-  // One more of each: the result, and the checkpoint that is being written while the older one is still there.
-  const run =
-    (checkpoints + 1) * adapterFile +
-    (Math.min(checkpoints, RESUMABLE_CHECKPOINTS) + 1) * resumable +
-    times(settings.previewEvery) * sheetBytes(settings) +
-    SMALL_FILES_BYTES;
+  const checkpoint = { adapter: term("adapter") / 2, state: term("adapter") + term("optimizer") };
   return [
-    await useOf("the run's folder", settings.runFolder, run),
+    await measureRunFolder(settings.runFolder, runFolderBytes(settings, checkpoint)),
     await useOf("the cache of encodings", settings.cacheFolder, term("encoded pictures and captions") + smallFiles(load)),
   ];
+}
+
+/** What a run will write into its folder, against what that folder's disk has free. */
+export function measureRunFolder(folder: string, bytes: number): Promise<DiskUse> {
+  return useOf("the run's folder", folder, bytes);
+}
+
+/**
+ * What a run will still write into its folder, at its fullest. Counted are the result, and a checkpoint that is being written while the
+ * older ones are still there.
+ *
+ * @param stepsDone of a run that goes on; what it wrote until then is there already
+ */
+export function runFolderBytes(settings: TrainSettings, checkpoint: CheckpointBytes, stepsDone = 0): number {
+  const { steps, checkpointEvery, previewEvery } = settings;
+  const done = (every: number): number => (every > 0 ? Math.floor(stepsDone / every) : 0);
+  const left = (every: number): number => (every > 0 ? Math.ceil(steps / every) : 1) - done(every);
+  const resumable = RESUMABLE_CHECKPOINTS - Math.min(RESUMABLE_CHECKPOINTS, done(checkpointEvery));
+  return (
+    (left(checkpointEvery) + 1) * checkpoint.adapter +
+    (Math.min(left(checkpointEvery), resumable) + 1) * checkpoint.state +
+    left(previewEvery) * sheetBytes(settings) +
+    SMALL_FILES_BYTES
+  );
 }
 
 /** A preview sheet is at most its pixels. */
@@ -90,7 +113,8 @@ export function findFullDisk(need: DiskNeed): readonly PlanFinding[] {
     const bytes = uses.reduce((sum, use) => sum + use.bytes, 0);
     if (first?.freeBytes === undefined || bytes <= first.freeBytes) return [];
     const parts = uses.map((use) => `${use.what} ${formatBytes(use.bytes)}`).join(", ");
+    const written = `${formatBytes(bytes)}${uses.length > 1 ? ` (${parts})` : ` into ${first.what}`}`;
     const free = formatBytes(first.freeBytes);
-    return [boundFinding("disk", `The run will write ${formatBytes(bytes)} (${parts}), and ${first.folder} has ${free} free.`)];
+    return [boundFinding("disk", `The run will write ${written}, and the disk of ${first.folder} has ${free} free.`)];
   });
 }

@@ -97,7 +97,7 @@ test("a disk that cannot hold all checkpoints stops the run before its first ste
   if (bavail * bsize > 5e11) return;
   const plan = await toy.plan("millions", { steps: 1e7, checkpointEvery: 1, rank: 8 });
   await expect(collect(train(plan, withPreflight))).rejects.toThrow(
-    /The run's checkpoints will take \d+ GB, and .* free\. That was in the preflight, at looking for room for all checkpoints: nothing was trained\./,
+    /^The run will write [\d.]+ [GT]B into the run's folder, and the disk of .* free\. That was in the preflight, at looking for room on the disk: nothing was trained\./,
   );
 }, 60_000);
 

@@ -1,13 +1,13 @@
 /** Does everything that a run does once, on its largest pictures, before it begins: what fails now would have failed hours later. */
-import { rm, statfs } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { type Pixels, writePng } from "../formats/images.ts";
 import { verify } from "../graph/verify.ts";
-import { formatBytes } from "../bytes.ts";
 import { networkUnitPx } from "../planner/decide-training.ts";
 import { writeTrainedAdapter } from "./adapter-file.ts";
-import { type Checkpoint, firstState, NonFiniteError, RESUMABLE_CHECKPOINTS, tryCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, firstState, NonFiniteError, tryCheckpoint } from "./checkpoint.ts";
+import { findFullDisk, measureRunFolder, runFolderBytes } from "./disk-need.ts";
 import type { PreflightEvent, TrainEvent } from "./events.ts";
 import type { Sample } from "./feeds.ts";
 import type { StepDraw } from "./order.ts";
@@ -57,7 +57,7 @@ export async function* preflight(
   yield progress(parts - 1);
   signal?.throwIfAborted();
   const checkpoint = await attempt("writing a checkpoint", () => saveOnce(run, from));
-  await attempt("looking for room for all checkpoints", () => refuseFullDisk(run, from, checkpoint));
+  await attempt("looking for room on the disk", () => refuseFullDisk(run, from, checkpoint));
   yield progress(parts);
   const { peakBytes } = await run.engine.memory();
   const { checkpointMs, checkpointBytes } = checkpoint;
@@ -124,26 +124,16 @@ function sizesBySteps({ run, members, base }: PreparedRun): readonly (LatentSize
     .sort((a, b) => b.height * b.width - a.height * a.width);
 }
 
-/** What the rest of the run will write, by what one checkpoint took: a run goes on for hours before the last of them. */
+/** Judges the room on the disk again, by what one checkpoint took: a run goes on for hours before the last of them. */
 async function refuseFullDisk(
   { paths, settings }: PreparedRun,
   from: Checkpoint | undefined,
   { checkpointBytes, adapterBytes }: { readonly checkpointBytes: number; readonly adapterBytes: number },
 ): Promise<void> {
-  const done = Math.floor((from?.state.step ?? 0) / settings.checkpointEvery);
-  const left = Math.ceil(settings.steps / settings.checkpointEvery) - done;
-  // The newest can be gone on from, one is written beside them, and the result is one more adapter.
-  const whole = Math.min(left, RESUMABLE_CHECKPOINTS) + 1;
-  const bytes = whole * checkpointBytes + (Math.max(0, left - whole) + 1) * adapterBytes;
-  const freeBytes = await statfs(paths.folder).then(
-    ({ bavail, bsize }) => bavail * bsize,
-    () => Infinity,
-  );
-  if (bytes <= freeBytes) return;
-  const [needed, free] = [formatBytes(bytes), formatBytes(freeBytes)];
-  throw new UserError(`The run's checkpoints will take ${needed}, and ${paths.folder} has ${free} free.`, {
-    fix: "Free some space, give another --out, or raise --checkpoint-every.",
-  });
+  const checkpoint = { adapter: adapterBytes, state: checkpointBytes - adapterBytes };
+  const bytes = runFolderBytes(settings, checkpoint, from?.state.step);
+  const [full] = findFullDisk([await measureRunFolder(paths.folder, bytes)]);
+  if (full) throw new UserError(full.message, { fix: full.mend });
 }
 
 async function stepOnce(run: PreparedRun, draw: StepDraw): Promise<{ readonly loss: number; readonly stepMs: number }> {
