@@ -1,12 +1,13 @@
 /** Which pictures of a set are copies of each other: exact, altered, mirrored, or cut out of one another. Pure. */
-import { colourLikeness, correlate, type Cuttable, findCuts, pairsAlikeInColour } from "./cuts.ts";
+import { colourLikeness, pairsAlikeInColour } from "./colour-search.ts";
+import { correlate, type Cuttable, findCuts } from "./cuts.ts";
 import { fineLikeness, toFineSide } from "./fine-likeness.ts";
 import { hamming, indexHashes } from "./hash-index.ts";
 import { type Likeness, THUMB_SIDE } from "./measure/likeness.ts";
 import { thresholds } from "./thresholds.ts";
 
 /** What a picture is compared by. */
-export interface Comparable extends Pick<Likeness, "hash" | "mirrorHash">, Cuttable {
+export interface Comparable extends Pick<Likeness, "hash" | "mirrorHash" | "colours">, Cuttable {
   readonly fileHash: string;
   readonly pixelHash: string;
 }

@@ -37,23 +37,34 @@ export function toFineSide(thumb: ArrayLike<number>): Float32Array {
 function takeOffLines(values: Float32Array): Float32Array {
   const rows = new Float32Array(FINE_SIDE);
   const columns = new Float32Array(FINE_SIDE);
-  for (let i = 0; i < values.length; i++) {
-    const [x, y] = [i % FINE_SIDE, Math.floor(i / FINE_SIDE)];
-    rows[y] = (rows[y] ?? 0) + (values[i] ?? 0) / FINE_SIDE;
-    columns[x] = (columns[x] ?? 0) + (values[i] ?? 0) / FINE_SIDE;
+  let mean = 0;
+  for (let y = 0, i = 0; y < FINE_SIDE; y++) {
+    for (let x = 0; x < FINE_SIDE; x++, i++) {
+      const part = (values[i] ?? 0) / FINE_SIDE;
+      rows[y] = (rows[y] ?? 0) + part;
+      columns[x] = (columns[x] ?? 0) + part;
+    }
+    mean += (rows[y] ?? 0) / FINE_SIDE;
   }
-  const mean = rows.reduce((sum, value) => sum + value, 0) / FINE_SIDE;
-  return values.map((value, i) => value - (rows[Math.floor(i / FINE_SIDE)] ?? 0) - (columns[i % FINE_SIDE] ?? 0) + mean);
+  const out = new Float32Array(values.length);
+  for (let y = 0, i = 0; y < FINE_SIDE; y++)
+    for (let x = 0; x < FINE_SIDE; x++, i++) out[i] = (values[i] ?? 0) - (rows[y] ?? 0) - (columns[x] ?? 0) + mean;
+  return out;
 }
 
 function takeOffMeans(values: Float32Array): Float32Array {
   const { sums, width } = sumAreas(values, FINE_SIDE, FINE_SIDE);
   const stride = width + 1;
-  return values.map((value, i) => {
-    const [x, y] = [i % FINE_SIDE, Math.floor(i / FINE_SIDE)];
-    const [left, right] = [Math.max(0, x - RADIUS), Math.min(FINE_SIDE, x + RADIUS + 1)];
-    const [top, bottom] = [Math.max(0, y - RADIUS) * stride, Math.min(FINE_SIDE, y + RADIUS + 1) * stride];
-    const sum = (sums[bottom + right] ?? 0) - (sums[top + right] ?? 0) - (sums[bottom + left] ?? 0) + (sums[top + left] ?? 0);
-    return value - (sum * stride) / ((right - left) * (bottom - top));
-  });
+  const out = new Float32Array(values.length);
+  for (let y = 0, i = 0; y < FINE_SIDE; y++) {
+    const [above, below] = [Math.max(0, y - RADIUS), Math.min(FINE_SIDE, y + RADIUS + 1)];
+    const [top, bottom] = [above * stride, below * stride];
+    for (let x = 0; x < FINE_SIDE; x++, i++) {
+      const left = Math.max(0, x - RADIUS);
+      const right = Math.min(FINE_SIDE, x + RADIUS + 1);
+      const sum = (sums[bottom + right] ?? 0) - (sums[top + right] ?? 0) - (sums[bottom + left] ?? 0) + (sums[top + left] ?? 0);
+      out[i] = (values[i] ?? 0) - sum / ((right - left) * (below - above));
+    }
+  }
+  return out;
 }
