@@ -65,7 +65,7 @@ export type { CopyReport, DatasetReport, FacesReport, InspectionFinding, Picture
 export { mendDataset } from "./dataset/mend.ts";
 export type { MendReport } from "./dataset/mend.ts";
 export { limit as inspectionLimit } from "./dataset/checks/check.ts";
-export type { TriggerDrawing } from "./dataset/trigger-facts.ts";
+export { describeDrawing, type TriggerDrawing } from "./dataset/trigger-facts.ts";
 export { inspectionFamilies } from "./trainer/inspection-target.ts";
 export { makeThumbnail } from "./formats/thumbnails.ts";
 export { describeDataset } from "./trainer/dataset-facts.ts";
@@ -218,7 +218,7 @@ export interface InspectionChoices extends Partial<TargetChoices> {
   readonly defaultCaption?: string | undefined;
   /** Where measurements are kept; the user's cache folder by default, null for nowhere. */
   readonly cacheFolder?: string | null | undefined;
-  /** Has the base draw what the trigger word means to it: two dozen pictures. */
+  /** Has the base itself say what the trigger word means to it, against invented words, and draw it where it knows it. */
   readonly drawTrigger?: boolean | undefined;
   /** For drawing; what `chooseEngine` finds by default. */
   readonly createEngine?: (() => Promise<Engine>) | undefined;
@@ -271,8 +271,8 @@ function prepareDrawing(base: BaseModel | InspectionFamily, { trigger, createEng
     });
   }
   const chosen = async (): Promise<Engine> => createChosenEngine(await chooseEngine({}, process.env));
-  return (word, captions) =>
-    drawForTrigger(word, captions, {
+  return (word) =>
+    drawForTrigger(word, {
       base,
       signal,
       createEngine: createEngine ?? (base.name === "mini" ? createOrtEngine : chosen),

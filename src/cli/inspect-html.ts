@@ -216,8 +216,9 @@ function drawings(word: string, drawing: TriggerDrawing): string {
     const images = pictures.map((data) => `<img alt="" src="data:image/webp;base64,${data}">`).join("");
     return `<tr><td>${escapeHtml(label)}</td><td class="drawn">${images}</td></tr>`;
   };
-  const table = `<table>${row(`“${word}”`, drawing.withWord)}${row("an empty prompt", drawing.without)}</table>`;
-  return `<p>${escapeHtml(drawingLine(word, drawing))}</p>${table}`;
+  const told = `<p>${escapeHtml(drawingLine(word, drawing))}</p>`;
+  if (drawing.withWord.length === 0) return told;
+  return `${told}<table>${row(`“${word}”`, drawing.withWord)}${row("an empty prompt", drawing.without)}</table>`;
 }
 
 function holdOut({ holdOut: names }: DatasetReport, show: PictureView): string {

@@ -1,6 +1,7 @@
 /** The dataset report as text: what is wrong, worst first, each with the mend. */
 import {
   type DatasetReport,
+  describeDrawing,
   type FacesReport,
   inspectionLimit,
   type InspectionFinding,
@@ -16,7 +17,7 @@ export interface ReportTextOptions {
   readonly showAll: boolean;
 }
 
-/** From this distance on the base knows a trigger word. */
+/** From so many standard deviations on the base knows a trigger word. */
 const KNOWN_FROM = inspectionLimit("triggerDraws");
 const labels = { error: "ERROR", warning: "WARNING", info: "NOTE" } as const;
 /** Width of the label column. */
@@ -61,11 +62,10 @@ function headLines(report: DatasetReport): readonly string[] {
 }
 
 /** What was found when the base drew the trigger word. */
-export function drawingLine(word: string, { alone, inCaption, seeds }: TriggerDrawing): string {
-  const verdict =
-    alone < KNOWN_FROM ? "little or nothing of its own: rare, as a trigger word should be" : "something of its own";
-  const caption = inCaption === undefined ? "" : `; in a caption of the set ${inCaption.toFixed(2)} times`;
-  return `By itself "${word}" makes the base draw ${verdict}. Pictures with and without it differ ${alone.toFixed(2)} times as much as two seeds do, ${KNOWN_FROM} is the limit${caption} (${seeds} seeds).`;
+export function drawingLine(word: string, drawing: TriggerDrawing): string {
+  const isKnown = drawing.deviations >= KNOWN_FROM;
+  const verdict = isKnown ? "something of its own" : "little or nothing of its own, as a trigger word should";
+  return `By itself "${word}" makes the base draw ${verdict}: ${describeDrawing(drawing)}; ${KNOWN_FROM} is the limit.`;
 }
 
 export function facesLine(faces: FacesReport | undefined): string {

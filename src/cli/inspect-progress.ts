@@ -31,12 +31,16 @@ export async function followInspection(
 }
 
 const BAR = 24;
-const verbs = { measure: "measured", faces: "looked through for faces", draw: "drawn for the trigger word" } as const;
+const work = {
+  measure: "pictures measured",
+  faces: "pictures looked through for faces",
+  draw: "parts of what the base draws for the trigger word",
+} as const;
 
 function describeProgress(event: Extract<InspectionEvent, { type: "progress" }>, columns: number): string {
   if (event.phase === "compare") return `Comparing ${countOf(event.total, "picture")} with each other`.slice(0, columns - 1);
   const full = Math.round((BAR * event.done) / Math.max(1, event.total));
   const known = event.remembered > 0 ? `, ${event.remembered} known from before` : "";
-  const what = `${event.done} of ${event.total} pictures ${verbs[event.phase]}${known}`;
+  const what = `${event.done} of ${event.total} ${work[event.phase]}${known}`;
   return `${"━".repeat(full)}${"─".repeat(BAR - full)}  ${what}`.slice(0, columns - 1);
 }

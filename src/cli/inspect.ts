@@ -21,7 +21,10 @@ export const inspectCommand = defineCommand({
     caption: { kind: "text", value: "TEXT", about: "Caption of pictures that have none." },
     resolution: { kind: "integer", value: "PX", about: "Side of the square to train at.", default: "the base's own", min: 64 },
     batch: { kind: "integer", value: "N", about: "Pictures in a batch.", default: "what gesso train would take", min: 1 },
-    draw: { kind: "switch", about: "Have the base draw what the trigger word means to it by itself: 24 pictures." },
+    draw: {
+      kind: "switch",
+      about: "Ask the base whether the trigger word means more to it than invented words do; if so, draw it.",
+    },
     html: { kind: "text", value: "FILE", about: "Write a page with thumbnails, buckets and copies side by side; one file." },
     json: { kind: "switch", about: "Print the whole report as JSON." },
     all: { kind: "switch", about: "Show every picture of a finding, why it matters and what the values were held against." },

@@ -86,7 +86,7 @@ export async function* inspectDataset(folder: string, options: InspectOptions): 
   const pictures = results.flatMap(({ picture }) => picture ?? []);
   if (pictures.length === 0) throw nothingUsable(list, findings);
   const faces = target.type === "character" ? yield* lookForFaces(pictures, options) : undefined;
-  const drawing = target.trigger === undefined ? undefined : yield* drawForTrigger(pictures, target.trigger, options);
+  const drawing = target.trigger === undefined ? undefined : yield* drawForTrigger(target.trigger, options);
   if (signal?.aborted) {
     yield { type: "stopped", done, total };
     return;
@@ -114,15 +114,11 @@ async function* lookForFaces(
 }
 
 async function* drawForTrigger(
-  pictures: readonly MeasuredPicture[],
   trigger: string,
   { drawTrigger, signal }: InspectOptions,
 ): AsyncGenerator<InspectionEvent, TriggerDrawing | undefined> {
   if (!drawTrigger || signal?.aborted) return undefined;
-  const drawings = drawTrigger(
-    trigger,
-    pictures.map(({ item }) => item.caption),
-  );
+  const drawings = drawTrigger(trigger);
   try {
     for (;;) {
       const { done, value } = await drawings.next();

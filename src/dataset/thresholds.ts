@@ -206,9 +206,9 @@ export const thresholds = table({
   },
   triggerRareId: { value: 20000, unit: "token id", about: "pieces above it are rare", source: heuristic },
   triggerDraws: {
-    value: 0.75,
-    unit: "times the distance between seeds",
-    about: "pictures drawn for the word and for nothing differ by more when the base knows it",
+    value: 3.5,
+    unit: "standard deviations",
+    about: "a word that the base knows changes its predictions by more than invented words do, by logarithms",
     source: "heuristic, checked on mini by npm run bench -- inspect-trigger",
   },
   // Faces.

@@ -15,25 +15,26 @@ export interface TriggerFacts {
   readonly baseDraws?: TriggerDrawing | undefined;
 }
 
-/** How far pictures drawn for the word are from those drawn without it, as a multiple of the distance between two seeds. */
+/** How far what the base predicts for the word by itself is from what it predicts for invented words, measured as theirs from each other. */
 export interface TriggerDrawing {
-  /** The word by itself against an empty prompt. */
-  readonly alone: number;
-  /** A caption of the set with the word in front against the caption without it; undefined where no picture has a caption. */
-  readonly inCaption: number | undefined;
-  readonly caption: string | undefined;
-  /** Pictures drawn of each kind. */
-  readonly seeds: number;
-  /** Small WebP pictures in base64, of the same seeds: drawn for the word, and for nothing. */
+  /** The word's distance over the invented words'. */
+  readonly times: number;
+  /** The same in standard deviations, by logarithms; less than 0 for a word that does less than they do. */
+  readonly deviations: number;
+  readonly invented: readonly string[];
+  /** Small WebP pictures in base64, of the same seeds: drawn for the word, and for nothing. None for a word that the base does not know. */
   readonly withWord: readonly string[];
   readonly without: readonly string[];
 }
 
-/** Draws, and tells how far it is. */
-export type DrawTrigger = (
-  word: string,
-  captions: readonly string[],
-) => AsyncGenerator<{ readonly done: number; readonly total: number }, TriggerDrawing>;
+/** Measures and draws, and tells how far it is. */
+export type DrawTrigger = (word: string) => AsyncGenerator<{ readonly done: number; readonly total: number }, TriggerDrawing>;
+
+/** "it changes what the base predicts 2.7 times as much as an invented word does, 8.4 standard deviations above 15 of them". */
+export function describeDrawing({ times, deviations, invented }: TriggerDrawing): string {
+  const place = `${Math.abs(deviations).toFixed(1)} standard deviations ${deviations < 0 ? "below" : "above"} ${invented.length} of them`;
+  return `it changes what the base predicts ${times.toFixed(1)} times as much as an invented word does, ${place}`;
+}
 
 const LOOKALIKES: Readonly<Record<string, string>> = {
   "0": "o",

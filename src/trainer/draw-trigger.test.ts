@@ -1,40 +1,40 @@
+/** Whether the base tells a word that it knows from one that it does not. */
 import { expect, test } from "vitest";
-import type { Pixels } from "../formats/images.ts";
 import { openBase } from "../checkpoints/open-base.ts";
 import { createOrtEngine } from "../engines/ort/engine.ts";
-import { comparePictures, drawForTrigger } from "./draw-trigger.ts";
+import { drawForTrigger } from "./draw-trigger.ts";
 
-/** Coloured squares, others for each number. */
-function picture(seed: number): Pixels {
-  const data = Uint8Array.from({ length: 3 * 64 * 64 }, (_, i) => {
-    const [x, y] = [(Math.floor(i / 3) % 64) >> 4, Math.floor(i / 192) >> 4];
-    return (Math.imul(1 + x + 4 * y + 16 * (i % 3), 0x9e3779b1 ^ (seed * 0x85ebca6b)) >>> 24) & 255;
-  });
-  return { widthPx: 64, heightPx: 64, channels: 3, data };
-}
-
-test("equal lists do not differ; lists of other pictures differ about as much as seeds do", () => {
-  const plain = [1, 2, 3, 4, 5, 6].map(picture);
-  expect(comparePictures(plain, plain)).toBe(0);
-  const others = comparePictures([11, 12, 13, 14, 15, 16].map(picture), plain);
-  expect(others).toBeGreaterThan(0.8);
-  expect(others).toBeLessThan(1.2);
-});
-
-test("mini draws hearts for a heart, whatever the seed", async () => {
+test("mini knows a heart from an invented word, and draws the heart", async () => {
   const base = await openBase("mini", { hashCacheFile: undefined });
-  const drawing = drawForTrigger("heart", [], { base, createEngine: createOrtEngine, seeds: 3 });
-  let pictures = 0;
-  for (;;) {
-    const { done, value } = await drawing.next();
-    if (!done) {
-      pictures = value.done;
-      continue;
+  const told: Record<string, number> = {};
+  for (const word of ["heart", "ohwx"]) {
+    const drawing = drawForTrigger(word, { base, createEngine: createOrtEngine });
+    for (let done = 0; ; done++) {
+      const next = await drawing.next();
+      if (!next.done) {
+        expect(next.value).toEqual({ done, total: done > 6 ? 12 : 6 });
+        continue;
+      }
+      const { deviations, times, invented, withWord, without } = next.value;
+      told[word] = deviations;
+      expect(times > 1.5).toBe(word === "heart");
+      expect([invented.length, withWord.length, without.length, done]).toEqual(
+        word === "heart" ? [15, 3, 3, 13] : [15, 0, 0, 7],
+      );
+      expect(new Set([...withWord, ...without]).size).toBe(withWord.length + without.length);
+      break;
     }
-    expect(pictures).toBe(6);
-    expect(value.alone).toBeGreaterThan(1);
-    expect(value.withWord.length).toBe(3);
-    expect(value.inCaption).toBeUndefined();
-    return;
   }
+  expect(told.heart).toBeGreaterThan(4);
+  expect(told.ohwx).toBeLessThan(2);
+}, 120_000);
+
+test("nothing is drawn any more once it is asked to stop", async () => {
+  const base = await openBase("mini", { hashCacheFile: undefined });
+  const stop = new AbortController();
+  const drawing = drawForTrigger("heart", { base, createEngine: createOrtEngine, signal: stop.signal });
+  await drawing.next();
+  await drawing.next();
+  stop.abort(new Error("asked to"));
+  await expect(drawing.next()).rejects.toThrow("asked to");
 });

@@ -1,17 +1,25 @@
 /** Has a base model draw what a trigger word means to it, before anything is trained on the word. */
 import type { BaseModel } from "../checkpoints/base.ts";
-import { insertTrigger } from "../dataset/captions.ts";
-import { likeness } from "../dataset/clusters.ts";
-import { shrink } from "../dataset/measure/grid.ts";
-import { measureLikeness } from "../dataset/measure/likeness.ts";
+import { thresholds } from "../dataset/thresholds.ts";
 import type { TriggerDrawing } from "../dataset/trigger-facts.ts";
+import { normal } from "../diffusion/philox.ts";
+import { createDenoiser, initialLatents } from "../diffusion/samplers/denoiser.ts";
+import { samplers } from "../diffusion/samplers/samplers.ts";
+import { modelSigmas } from "../diffusion/samplers/sigmas.ts";
 import type { Engine } from "../engines/engine.ts";
 import type { Pixels } from "../formats/images.ts";
 import { encodeThumbnail } from "../formats/thumbnails.ts";
-import { drawPictures } from "./sample-images.ts";
+import { lineages } from "../models/lineages.ts";
+import { chooseInvented, compareWithInvented, measureStray, type Stray } from "./invented-words.ts";
+import { createPainter, type Painter, type PromptPredictor } from "./sample.ts";
+import { createWeightStore } from "./weights.ts";
 
-/** Of each kind, unless it is said otherwise. */
-const SEEDS = 6;
+/** Noise levels at which predictions are compared. */
+const LEVELS = 3;
+/** That are compared at each, at least: one way from noise to a picture gives as many as there are latents, of which mini has few. */
+const LEAST_NUMBERS = 4096;
+/** To be looked at, of the word and of an empty prompt. */
+const PICTURES = 3;
 /** Steps of the sampler: what a picture shows is settled early. */
 const STEPS = 10;
 const GUIDANCE = 4;
@@ -21,72 +29,83 @@ interface DrawTriggerOptions {
   readonly base: BaseModel;
   readonly createEngine: () => Promise<Engine>;
   readonly signal?: AbortSignal | undefined;
-  /** Pictures of each kind: with few the distance between seeds is much a matter of chance. */
-  readonly seeds?: number | undefined;
 }
 
 /**
- * Draws the word by itself and an empty prompt with the same seeds, then a caption of the set with the word and without it. Distances are
- * those of `likeness`: 1 - cosine of layout and colour.
+ * Compares what the base predicts for the word by itself with what it predicts for invented words, and draws a few pictures of a word
+ * that it knows and of an empty prompt.
  *
- * @example const drawing = drawForTrigger("sks", ["a dog in a park"], { base, createEngine: createOrtEngine });
+ * @example const drawing = drawForTrigger("sks", { base, createEngine: createOrtEngine });
  */
 export async function* drawForTrigger(
   word: string,
-  captions: readonly string[],
-  options: DrawTriggerOptions,
+  { base, createEngine, signal }: DrawTriggerOptions,
 ): AsyncGenerator<{ readonly done: number; readonly total: number }, TriggerDrawing> {
-  const { seeds = SEEDS } = options;
-  const caption = middleCaption(captions.map((text) => withoutWord(text, word)));
-  const prompts = [word, "", ...(caption === undefined ? [] : [insertTrigger(caption, word).caption, caption])];
-  const side = options.base.nativeResolutionPx;
-  const settings = { negativePrompt: "", steps: STEPS, guidance: GUIDANCE, sampler: "euler", loras: [] } as const;
-  const requests = prompts.flatMap((prompt) =>
-    Array.from({ length: seeds }, (_, seed) => ({ ...settings, prompt, seed, widthPx: side, heightPx: side })),
-  );
-  const pictures: Pixels[] = [];
+  const count = base.vae.latentChannels * (base.nativeResolutionPx / base.pixelsPerLatent) ** 2;
+  const ways = Math.ceil(LEAST_NUMBERS / count);
+  let total = ways * LEVELS;
   let done = 0;
-  yield { done, total: requests.length };
-  for await (const { index, pixels } of drawPictures({ ...options, requests })) {
-    pictures[index] = pixels;
-    yield { done: ++done, total: requests.length };
+  yield { done, total };
+  const engine = await createEngine();
+  try {
+    const form = { clipSkip: lineages[base.lineage.name].clipSkip };
+    const painter = createPainter({ base, weights: createWeightStore(engine, base), form });
+    const invented = chooseInvented(word, (text) => base.textEncoders[0]?.tokenizer.countTokens(text) ?? 0);
+    const squares: Stray["squares"][] = [];
+    const predict = await painter.predictor([word, ...invented], signal);
+    for (let seed = 0; seed < ways; seed++) {
+      for await (const list of predictOnWay(base, predict, normal({ seed, purpose: "noise" }, count))) {
+        squares.push(list);
+        yield { done: ++done, total };
+      }
+    }
+    const effect = compareWithInvented(squares);
+    const isKnown = effect.deviations >= thresholds.triggerDraws.value;
+    total += isKnown ? 2 * PICTURES : 0;
+    const pictures: string[] = [];
+    for (const prompt of isKnown ? [word, ""] : []) {
+      for (let seed = 0; seed < PICTURES; seed++) {
+        pictures.push(await thumbnail(await painter.draw(requestFor(base, prompt, seed), signal)));
+        yield { done: ++done, total };
+      }
+    }
+    return { ...effect, invented, withWord: pictures.slice(0, PICTURES), without: pictures.slice(PICTURES) };
+  } finally {
+    await engine.dispose();
   }
-  const [withWord = [], without = [], captioned = [], plain = []] = prompts.map((_, i) =>
-    pictures.slice(i * seeds, (i + 1) * seeds),
-  );
-  const thumbs = (list: readonly Pixels[]): Promise<readonly string[]> =>
-    Promise.all(list.map(async (pixels) => Buffer.from(await encodeThumbnail(pixels, THUMB_PX)).toString("base64")));
-  return {
-    alone: comparePictures(withWord, without),
-    inCaption: caption === undefined ? undefined : comparePictures(captioned, plain),
-    caption,
-    seeds,
-    withWord: await thumbs(withWord),
-    without: await thumbs(without),
-  };
 }
 
 /**
- * Mean distance between two lists of pictures seed by seed, over the mean distance between the seeds of the second list: 0 when the lists
- * are equal, about 1 when a change of prompt changes as much as another seed.
+ * Asks for all words at the same latents, on the way that the mean of the invented words' predictions takes. Summed over noise levels,
+ * squared differences of predictions are a divergence between what two prompts draw (Song et al. 2021, "Maximum likelihood training of
+ * score-based diffusion models", theorem 1), so that no picture has to be finished for it.
+ *
+ * @param predict for the word, then for each invented word
  */
-export function comparePictures(changed: readonly Pixels[], plain: readonly Pixels[]): number {
-  const [a, b] = [changed, plain].map((list) => list.map((pixels) => measureLikeness(shrink(pixels)).descriptor));
-  const none = new Int8Array();
-  const distance = (x: Int8Array = none, y: Int8Array = none): number => 1 - likeness(x, y);
-  const paired = plain.map((_, i) => distance(a?.[i], b?.[i]));
-  const seeds = plain.flatMap((_, i) => plain.slice(i + 1).map((_, k) => distance(b?.[i], b?.[i + 1 + k])));
-  const mean = (list: readonly number[]): number => list.reduce((sum, value) => sum + value, 0) / Math.max(1, list.length);
-  return mean(paired) / Math.max(1e-3, mean(seeds));
+async function* predictOnWay(
+  { schedule }: Pick<BaseModel, "schedule">,
+  predict: PromptPredictor,
+  unitNoise: Float32Array,
+): AsyncGenerator<Stray["squares"], void> {
+  let squares: Stray["squares"] = [];
+  const denoise = createDenoiser(schedule, async (scaled, timestep) => {
+    const [word = scaled, ...invented] = await predict(scaled, timestep);
+    const stray = measureStray(word, invented);
+    squares = stray.squares;
+    return stray.mean;
+  });
+  // Trailing: from pure noise, in equal steps, whatever the base's own sampler does.
+  const sigmas = modelSigmas({ ...schedule, timestepSpacing: "trailing" }, LEVELS);
+  const way = samplers.euler(denoise, sigmas, initialLatents(unitNoise, sigmas[0] ?? 0), () => unitNoise);
+  while (!(await way.next()).done) yield squares;
 }
 
-/** The one of middle length, so that it is neither a single word nor longer than is read. */
-function middleCaption(captions: readonly string[]): string | undefined {
-  const sorted = captions.filter((text) => text !== "").sort((a, b) => a.length - b.length || (a < b ? -1 : 1));
-  return sorted[sorted.length >> 1];
+function requestFor(base: BaseModel, prompt: string, seed: number): Parameters<Painter["draw"]>[0] {
+  const side = base.nativeResolutionPx;
+  const settings = { negativePrompt: "", steps: STEPS, guidance: GUIDANCE, sampler: "euler", adapters: [] } as const;
+  return { ...settings, prompt, seed, widthPx: side, heightPx: side };
 }
 
-/** Captions of a set have the word in front. */
-function withoutWord(caption: string, word: string): string {
-  return caption.startsWith(word) ? caption.slice(word.length).replace(/^[\s,.:;]+/, "") : caption;
+async function thumbnail(pixels: Pixels): Promise<string> {
+  return Buffer.from(await encodeThumbnail(pixels, THUMB_PX)).toString("base64");
 }

@@ -33,9 +33,14 @@ interface ImageRequest {
   readonly adapters: readonly AdapterSpec[];
 }
 
+/** What the network predicts of the same latents for each of several prompts; parameters as those of `Predictor`. */
+export type PromptPredictor = (scaledLatents: Float32Array, timestep: number) => Promise<readonly Float32Array[]>;
+
 export interface Painter {
   /** @param onStep is called after each step of the sampler */
   draw(request: ImageRequest, signal?: AbortSignal, onStep?: () => void): Promise<Pixels>;
+  /** At the base's native size and without adapters: two prompts at a time, by the graph that pictures with guidance are drawn by. */
+  predictor(prompts: readonly string[], signal?: AbortSignal): Promise<PromptPredictor>;
   /** Ends what was compiled; a later picture compiles it again. */
   dispose(): Promise<void>;
 }
@@ -52,37 +57,56 @@ interface PainterOptions {
 export function createPainter(options: PainterOptions): Painter {
   const { base, weights } = options;
   const executables = createExecutables(weights);
-  const encode = createTextReader(options, executables);
+  const read = createTextReader(options, executables);
+  const compile = (form: TextForm, batch: number, { widthPx, heightPx, adapters }: Conditions): Promise<Executable> =>
+    executables.get(`denoiser ${widthPx}x${heightPx} x${batch}, text x${form.chunks}${keyOf(adapters)}`, () => {
+      const shape = { batch, height: heightPx / base.pixelsPerLatent, width: widthPx / base.pixelsPerLatent };
+      return buildDenoiser(base, { shape, adapters: fed(adapters), text: "embeddings", form });
+    });
   return {
     async draw(request, signal, onStep) {
-      const { adapters, widthPx, heightPx } = request;
+      const { prompt, negativePrompt, guidance, adapters, widthPx, heightPx } = request;
       checkPictureSize(base, widthPx, heightPx);
-      const size = { height: heightPx / base.pixelsPerLatent, width: widthPx / base.pixelsPerLatent };
-      const { form, texts } = await encode(request);
-      const own = adapters.filter(({ path }) => path.startsWith("unet."));
-      const shape = { batch: texts.length, ...size };
-      const unet = await executables.get(
-        `denoiser ${widthPx}x${heightPx} x${shape.batch}, text x${form.chunks}${keyOf(own)}`,
-        () => buildDenoiser(base, { shape, adapters: fed(own), text: "embeddings", form }),
-      );
-      const latents = await denoise(base, unet, texts, { ...request, adapters: own }, { signal, onStep });
+      const { form, texts } = await read([prompt], guidance === 1 ? undefined : negativePrompt, adapters);
+      const own = { ...request, adapters: adapters.filter(({ path }) => path.startsWith("unet.")) };
+      const predict = createPrediction(await compile(form, texts.length, own), texts, own, signal);
+      const latents = await denoise(base, predict, own, onStep);
       const decoder = await executables.get(`vae decoder ${widthPx}x${heightPx}`, () =>
-        buildVaeDecoding(base, 1, size.height, size.width),
+        buildVaeDecoding(base, 1, heightPx / base.pixelsPerLatent, widthPx / base.pixelsPerLatent),
       );
       const { pixels } = await decoder.run({ latents });
       return tensorToPixels(requireFloats(pixels, "pixels"), heightPx, widthPx);
+    },
+    async predictor(prompts, signal) {
+      const { form, texts } = await read(prompts, undefined, []);
+      const conditions = { widthPx: base.nativeResolutionPx, heightPx: base.nativeResolutionPx, adapters: [] };
+      const unet = await compile(form, 2, conditions);
+      const pairs = texts.flatMap((text, i) => (i % 2 === 0 ? [[text, texts[i + 1] ?? text]] : []));
+      const predictions = pairs.map((pair) => createPrediction(unet, pair, conditions, signal));
+      return async (scaled, timestep) => {
+        const all: Float32Array[] = [];
+        for (const predict of predictions) all.push(...(await predict(scaled, timestep)));
+        return all.slice(0, prompts.length);
+      };
     },
     dispose: () => executables.dispose(),
   };
 }
 
-/** A picture's texts, all in one form: the prompt and, where there is guidance, the negative prompt. */
+/** Texts in one form. */
 interface ReadTexts {
   readonly form: TextForm;
   readonly texts: readonly EncodedText[];
 }
 
-function createTextReader(options: PainterOptions, executables: Executables): (request: ImageRequest) => Promise<ReadTexts> {
+/** Reads prompts and, behind them, a negative prompt where there is guidance. */
+type TextReader = (
+  prompts: readonly string[],
+  negativePrompt: string | undefined,
+  adapters: readonly AdapterSpec[],
+) => Promise<ReadTexts>;
+
+function createTextReader(options: PainterOptions, executables: Executables): TextReader {
   const { base } = options;
   const encode = async (prompt: string, adapters: readonly AdapterSpec[], form: TextForm): Promise<EncodedText> => {
     const own = adapters.filter(({ path }) => path.startsWith("text_encoder"));
@@ -99,27 +123,28 @@ function createTextReader(options: PainterOptions, executables: Executables): (r
       pooled: pooled && requireFloats(pooled, "pooled"),
     };
   };
-  return async ({ prompt, negativePrompt, guidance, adapters }) => {
-    const prompts = guidance === 1 ? [prompt] : [prompt, negativePrompt];
-    const form = { ...plainText, ...options.form, chunks: options.form?.chunks ?? chunksFor(base, prompts) };
+  return async (prompts, negativePrompt, adapters) => {
+    const all = negativePrompt === undefined ? prompts : [...prompts, negativePrompt];
+    const form = { ...plainText, ...options.form, chunks: options.form?.chunks ?? chunksFor(base, all) };
     const texts: EncodedText[] = [];
-    for (const [i, text] of prompts.entries()) {
-      const isZero = i === 1 && text === "" && base.zerosForEmptyPrompt;
+    for (const [i, text] of all.entries()) {
+      const isZero = i === prompts.length && text === "" && base.zerosForEmptyPrompt;
       texts.push(isZero ? zeroText(base, form) : await encode(text, adapters, form));
     }
     return { form, texts };
   };
 }
 
-/** From noise to latents. `request.adapters` are the UNet's own. */
-async function denoise(
-  base: BaseModel,
+/** What the network is told beside texts. */
+type Conditions = Pick<ImageRequest, "widthPx" | "heightPx" | "adapters">;
+
+/** What the network predicts for each of a batch of texts. */
+function createPrediction(
   unet: Executable,
   texts: readonly EncodedText[],
-  request: ImageRequest,
-  watch: { readonly signal: AbortSignal | undefined; readonly onStep: (() => void) | undefined },
-): Promise<Float32Array> {
-  const { seed, guidance, widthPx, heightPx, steps, sampler, adapters } = request;
+  { widthPx, heightPx, adapters }: Conditions,
+  signal: AbortSignal | undefined,
+): PromptPredictor {
   const size = {
     originalHeightPx: heightPx,
     originalWidthPx: widthPx,
@@ -128,11 +153,11 @@ async function denoise(
     targetHeightPx: heightPx,
     targetWidthPx: widthPx,
   };
-  const predict = async (scaled: Float32Array, timestep: number): Promise<readonly Float32Array[]> => {
-    watch.signal?.throwIfAborted();
+  return async (scaled, timestep) => {
+    signal?.throwIfAborted();
     const { prediction } = await unet.run({
       noisyLatents: join(texts.map(() => scaled)),
-      timesteps: Float32Array.from(texts, () => (asksWholeTimesteps[sampler] ? Math.round(timestep) : timestep)),
+      timesteps: Float32Array.from(texts, () => timestep),
       textEmbeddings: join(texts.map(({ textEmbeddings }) => textEmbeddings)),
       ...(texts[0]?.pooled
         ? { pooled: join(texts.flatMap(({ pooled }) => pooled ?? [])), timeIds: join(texts.map(() => sdxlTimeIds(size))) }
@@ -142,11 +167,22 @@ async function denoise(
     const all = requireFloats(prediction, "prediction");
     return texts.map((_, i) => all.subarray((i * all.length) / texts.length, ((i + 1) * all.length) / texts.length));
   };
+}
+
+/** From noise to latents. */
+async function denoise(
+  base: BaseModel,
+  predict: PromptPredictor,
+  { seed, guidance, widthPx, heightPx, steps, sampler }: ImageRequest,
+  onStep: (() => void) | undefined,
+): Promise<Float32Array> {
+  const predictAt: PromptPredictor = (scaled, timestep) =>
+    predict(scaled, asksWholeTimesteps[sampler] ? Math.round(timestep) : timestep);
   const predictor =
-    texts.length === 1
-      ? async (scaled: Float32Array, timestep: number) => (await predict(scaled, timestep))[0] ?? new Float32Array()
+    guidance === 1
+      ? async (scaled: Float32Array, timestep: number) => (await predictAt(scaled, timestep))[0] ?? new Float32Array()
       : withGuidance(async (scaled, timestep) => {
-          const [conditional, unconditional] = await predict(scaled, timestep);
+          const [conditional, unconditional] = await predictAt(scaled, timestep);
           if (!conditional || !unconditional) throw new Error("sample: two predictions needed");
           return { conditional, unconditional };
         }, guidance);
@@ -156,7 +192,7 @@ async function denoise(
   const run = samplers[sampler](createDenoiser(base.schedule, predictor), sigmas, start, (step) =>
     normal({ seed, purpose: "sampler", step }, count),
   );
-  return finish(run, watch.onStep);
+  return finish(run, onStep);
 }
 
 /** The noise levels each sampler is used with. */

@@ -152,10 +152,18 @@ describe("captions and words over a set", () => {
   });
 
   test("a word that the base draws is told, one that means nothing is not", () => {
-    const drawing = { inCaption: undefined, caption: undefined, seeds: 6, withWord: [], without: [] };
-    const facts = gatherFacts([], target, { drawing: { ...drawing, alone: 1.1 } });
-    expect(told(runChecks(facts), "trigger.draws")).toEqual([["trigger.draws", "warning", ""]]);
-    const rare = gatherFacts([], target, { drawing: { ...drawing, alone: 0.6 } });
-    expect(told(runChecks(rare), "trigger.draws")).toEqual([]);
+    const drawing = { invented: ["blorvex", "vyf"], withWord: [], without: [] };
+    const findings = (times: number, deviations: number) =>
+      runChecks(gatherFacts([], target, { drawing: { ...drawing, times, deviations } })).filter(
+        ({ id }) => id === "trigger.draws",
+      );
+    const message =
+      'The base draws something of its own for "sks": it changes what the base predicts 2.7 times as much as an invented word does, ' +
+      "8.4 standard deviations above 2 of them.";
+    expect(findings(2.71, 8.42)).toMatchObject([{ severity: "warning", message }]);
+    expect(findings(1.3, 3.4)).toEqual([]);
+    expect(findings(0.9, -0.8)).toEqual([]);
+    // Where a base answers all words alike there is nothing to tell.
+    expect(findings(NaN, NaN)).toEqual([]);
   });
 });

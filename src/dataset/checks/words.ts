@@ -1,6 +1,7 @@
 /** Checks of tags over the whole set, and of the trigger word. */
 import { type Check, type InspectionFacts, limit, percent, perPicture, type Verdict } from "./check.ts";
 import { namesCertainPlace } from "../caption-places.ts";
+import { describeDrawing } from "../trigger-facts.ts";
 import { contentWords, countBy, shorten } from "./captions.ts";
 
 export const wordChecks: readonly Check[] = [
@@ -136,12 +137,12 @@ export const wordChecks: readonly Check[] = [
     id: "trigger.draws",
     title: "what the base draws for the trigger word",
     why: "Where the base draws something of its own for the word, training first has to paint over that: it fights your pictures, unless it is like them and helps.",
-    mend: "Look at the pictures in the report's page. If they are nothing like yours, choose another word; if they are, keep it.",
+    mend: "Look at the pictures in the page that --html writes. If they are nothing like yours, choose another word; if they are, keep it.",
     thresholds: ["triggerDraws"],
     judge: ({ trigger }) => {
       const { word, baseDraws } = trigger ?? {};
-      if (!word || !baseDraws || baseDraws.alone < limit("triggerDraws")) return [];
-      const message = `The base draws something of its own for "${word}": its pictures are ${baseDraws.alone.toFixed(2)} times as far from those of an empty prompt as two seeds are from each other.`;
+      if (!word || !baseDraws || !(baseDraws.deviations >= limit("triggerDraws"))) return [];
+      const message = `The base draws something of its own for "${word}": ${describeDrawing(baseDraws)}.`;
       return [{ severity: "warning", message, pictures: [] }];
     },
   },
