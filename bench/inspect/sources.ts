@@ -3,7 +3,7 @@
  * by package, folder and name before anything was measured on them.
  */
 import { createHash } from "node:crypto";
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { UserError } from "../../src/errors.ts";
 
@@ -224,7 +224,7 @@ export function findSources(): readonly Source[] {
     const files = listFiles(folder).filter((file) => pack.wanted.test(`/${file}`));
     if (files.length === 0)
       throw new UserError(`${folder} holds no pictures.`, { fix: "npx tsx bench/inspect/pictures.ts fetches them." });
-    const chosen = spread(oneEach(files), pack.most ?? Infinity);
+    const chosen = withoutRepeats(folder, spread(oneEach(files), pack.most ?? Infinity));
     return chosen.map((file) => ({
       path: join(folder, file),
       name: `${titleOf(file).replace(/[^\w-]/g, "-")}-${hashOf(file).slice(0, 4)}`,
@@ -248,6 +248,19 @@ function oneEach(files: readonly string[]): readonly string[] {
   return files.filter((file) => {
     const key = file.includes("/contents/") ? (file.split("/contents/")[0] ?? file) : file;
     return !seen.has(key) && seen.add(key);
+  });
+}
+
+/** Of files with the same bytes only the first: some packages carry a picture in two folders. */
+function withoutRepeats(folder: string, files: readonly string[]): readonly string[] {
+  const seen = new Set<string>();
+  const sizes = files.map((file) => statSync(join(folder, file)).size);
+  return files.filter((file, i) => {
+    if (sizes.indexOf(sizes[i] ?? 0) === sizes.lastIndexOf(sizes[i] ?? 0)) return true;
+    const hash = createHash("sha256")
+      .update(readFileSync(join(folder, file)))
+      .digest("hex");
+    return !seen.has(hash) && seen.add(hash);
   });
 }
 

@@ -93,12 +93,14 @@ function compare(a: Comparable, b: Comparable, distance: number, isMirrored: boo
   if (correlation < thresholds.similarCorrelation.value) return undefined;
   const details = fineLikeness(toFineSide(thumb), toFineSide(b.thumb));
   const colours = colourLikeness(a, b);
-  // Making a picture lighter moves its colours; what agrees so well in all else may differ in them by any amount.
+  // Making a picture lighter moves its colours, and makes a faint one differ in light and dark; its details stay.
+  const isNear = distance <= thresholds.copyHashBits.value;
+  const isAlike = correlation >= thresholds.copyCorrelationSure.value;
   const isSure =
-    correlation >= thresholds.copyCorrelationSure.value &&
-    (colours >= thresholds.copyColours.value || details >= thresholds.copyDetailsSure.value);
+    (isAlike && colours >= thresholds.copyColours.value) ||
+    ((isAlike || isNear) && details >= thresholds.copyDetailsSure.value);
   if (!isSure && colours < thresholds.similarColours.value) return undefined;
-  const isCopy = correlation >= thresholds.copyCorrelation.value && distance <= thresholds.copyHashBits.value;
+  const isCopy = correlation >= thresholds.copyCorrelation.value && isNear;
   const isSame = (isSure || isCopy) && details >= thresholds.copyDetails.value;
   return { kind: isSame ? (isMirrored ? "mirrored" : "altered") : "similar", distance, correlation };
 }

@@ -93,10 +93,35 @@ export function likenessTo({ template, cells }: Pick<Mark, "template" | "cells">
 }
 
 /**
- * Whether a picture has the mark. On a ground of middling light both the letters and their outline show, which is like neither light nor
- * dark letters; but it stands out in the same cells.
+ * Whether a picture has the mark. Of a faint likeness, as on grass or on a ground of the mark's own colour, it is asked whether the mark
+ * is like this place of the corner and no other: ripples and lines are like letters anywhere.
  */
 export function hasMark(mark: Mark, field: Float32Array): boolean {
+  const likeness = likenessWith(mark, field);
+  if (likeness < thresholds.markFaint.value) return false;
+  if (likeness >= SURE) return true;
+  const twice = new Float32Array(2 * SIZE);
+  twice.set(field);
+  twice.set(field, SIZE);
+  const least = likeness < thresholds.markLikeness.value ? thresholds.markStandsOut.value : 1;
+  return ELSEWHERE.every((from) => likeness >= least * likenessWith(mark, twice.subarray(from, from + SIZE)));
+}
+
+/** No picture without a mark is as like it. */
+const SURE = 0.6;
+/** Where else in the corner the mark is held against the picture, by the first cell; cells beyond an end go on at the other. */
+const ELSEWHERE = [-9, -6, 0, 6, 9].flatMap((rows) =>
+  [-24, -16, -11, -7, 0, 7, 11, 16, 24].flatMap((columns) => {
+    const from = rows * CORNER_COLUMNS + columns;
+    return from === 0 ? [] : [(from + SIZE) % SIZE];
+  }),
+);
+
+/**
+ * On a ground of middling light both the letters and their outline show, which is like neither light nor dark letters; but it stands out
+ * in the same cells. So both kinds of likeness count.
+ */
+function likenessWith(mark: Mark, field: Float32Array): number {
   const signed = likenessTo(mark, field);
   // By a loop: sets of thousands come here for every picture.
   const { area, strength } = mark;
@@ -109,7 +134,7 @@ export function hasMark(mark: Mark, field: Float32Array): boolean {
   }
   // The strengths have no mean, so that the field's need not be taken off.
   const unsigned = products / Math.sqrt(Math.max(1e-9, squares - (sum * sum) / area.length));
-  return Math.hypot(signed, Math.max(0, unsigned)) >= thresholds.markLikeness.value;
+  return Math.hypot(signed, Math.max(0, unsigned));
 }
 
 /** Whether there is enough of it to be no coincidence, it ends within its corner, and it is more than a line or an edge. */

@@ -65,6 +65,7 @@ export const thresholds = table({
   transparentShare: { value: 0.005, unit: "of the picture", about: "more transparency is worth knowing of", source: heuristic },
   transparentWarn: { value: 0.97, unit: "of the picture", about: "hardly anything is left to see", source: heuristic },
   blockiness: { value: 1.6, unit: "grey levels", about: "larger steps between blocks are seen", source: proof },
+  ringing: { value: 4, unit: "grey levels", about: "larger steps where plain ground ends at a block are seen", source: proof },
   jpegQuality: { value: 60, unit: "", about: "lower qualities show their blocks", source: proof },
   // Copies.
   copyHashBits: {
@@ -94,9 +95,9 @@ export const thresholds = table({
   copyColours: { value: 0.25, unit: "of the colours", about: "such copies have in common at least", source: proof },
   copyDetails: { value: 0.9, unit: "correlation", about: "and in their details by at least", source: proof },
   copyDetailsSure: {
-    value: 0.95,
+    value: 0.94,
     unit: "correlation",
-    about: "details that agree by more are those of a copy whatever its colours",
+    about: "details that agree by more are those of a copy whatever its light and colours",
     source: proof,
   },
   similarCorrelation: {
@@ -131,6 +132,13 @@ export const thresholds = table({
     source: proof,
   },
   markLikeness: { value: 0.36, unit: "", about: "a picture with the mark is like it by at least", source: proof },
+  markFaint: { value: 0.23, unit: "", about: "or by at least this, where the mark stands out from the corner", source: proof },
+  markStandsOut: {
+    value: 1.25,
+    unit: "times",
+    about: "a faint mark is more like its place than the rest of the corner",
+    source: proof,
+  },
   markEvidence: {
     value: 700,
     unit: "cells",

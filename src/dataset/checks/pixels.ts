@@ -159,17 +159,20 @@ export const pixelChecks: readonly Check[] = [
     title: "JPEG blocks",
     why: "Flaws of compression are learnt before the subject is, on Flux above all (SimpleTuner's documentation).",
     mend: "Use a version that was compressed less; saving it again at a higher quality does not bring back what was lost.",
-    thresholds: ["blockiness", "jpegQuality"],
+    thresholds: ["blockiness", "ringing", "jpegQuality"],
     judge: (facts) =>
       perPicture(
         facts,
         ({ measurement, fit }) => {
-          const { blockiness, jpegQuality } = measurement;
+          const { blockiness, ringing, jpegQuality } = measurement;
           const isLow = jpegQuality !== undefined && jpegQuality < limit("jpegQuality");
           // Blocks that are made much smaller for training are gone.
-          if (fit.scale < 0.5 || !(isLow || blockiness >= limit("blockiness"))) return undefined;
+          if (fit.scale < 0.5 || !(isLow || blockiness >= limit("blockiness") || ringing >= limit("ringing"))) return undefined;
           const quality = jpegQuality === undefined ? "" : `, quality ${jpegQuality}`;
-          return { severity: "warning", measured: `blocks stand out by ${blockiness.toFixed(1)} grey levels${quality}` };
+          return {
+            severity: "warning",
+            measured: `blocks stand out by ${Math.max(blockiness, ringing).toFixed(1)} grey levels${quality}`,
+          };
         },
         (count) => `${count} ${isOrAre(count)} compressed so much that blocks are seen.`,
       ),
@@ -185,6 +188,8 @@ export const pixelChecks: readonly Check[] = [
       "markSeed",
       "markCorrelation",
       "markLikeness",
+      "markFaint",
+      "markStandsOut",
       "markEvidence",
       "markInner",
       "markLine",

@@ -120,6 +120,24 @@ describe("measurePixels", () => {
     expect(readJpegQuality(png)).toBeUndefined();
   });
 
+  test("sees the blocks of JPEG around a drawing on plain ground at quality 25, and none at quality 92 or without compression", async () => {
+    const shapes = Array.from(
+      { length: 40 },
+      (_, i) =>
+        `<circle cx="${(i * 97) % 640}" cy="${(i * 61) % 512}" r="${6 + ((i * 13) % 20)}" fill="none" stroke="#000" stroke-width="5"/>`,
+    );
+    const ringingOf = async (marks: readonly string[], quality: number): Promise<number> => {
+      const page = `<svg width="640" height="512"><rect width="640" height="512" fill="#fff"/>${marks.join("")}</svg>`;
+      const png = await sharp(Buffer.from(page)).flatten().png().toBuffer();
+      if (quality === 100) return measurePixels(await pixelsOf(sharp(png))).ringing;
+      const low = await sharp(png).jpeg({ quality }).toBuffer();
+      return measurePixels(await pixelsOf(sharp(low).extract({ left: 3, top: 5, width: 620, height: 500 }))).ringing;
+    };
+    expect(await ringingOf(shapes, 25)).toBeGreaterThan(thresholds.ringing.value);
+    expect(await ringingOf(shapes, 92)).toBeLessThan(thresholds.ringing.value);
+    expect(await ringingOf(shapes, 100)).toBe(0);
+  });
+
   test("the mirror hash is the hash of the mirrored picture", async () => {
     const png = await plain().png().toBuffer();
     const straight = measurePixels(await pixelsOf(sharp(png)));

@@ -8,11 +8,12 @@ import { measureDetail } from "./detail.ts";
 import { type Exposure, measureExposure } from "./exposure.ts";
 import { type Grid, shrink } from "./grid.ts";
 import { type Likeness, measureLikeness } from "./likeness.ts";
+import { measureRinging } from "./ringing.ts";
 import { measureSharpness, type Sharpness } from "./sharpness.ts";
 import { cutTiles } from "./tiles.ts";
 
 /** Goes up when what is measured, or how, changes: what was kept of earlier versions is measured anew. */
-export const MEASUREMENT_VERSION = 10;
+export const MEASUREMENT_VERSION = 11;
 
 /** The facts of one picture's pixels. */
 export interface PictureMeasurement extends Exposure, Sharpness, Likeness, Blocks {
@@ -25,6 +26,8 @@ export interface PictureMeasurement extends Exposure, Sharpness, Likeness, Block
   readonly borders: Borders | undefined;
   /** The colour that most of the outer ring has, and the share of the ring that has it. */
   readonly background: Background;
+  /** See `measureRinging`. */
+  readonly ringing: number;
   readonly jpegQuality: number | undefined;
   /** See `measureDetail`. */
   readonly detail: readonly number[] | undefined;
@@ -75,6 +78,7 @@ export function measurePixels(decoded: Pixels, jpegQuality?: number): PictureMea
     borders: measureBorders(pixels),
     background: measureBackground(grid),
     ...measureBlocks(pixels),
+    ringing: measureRinging(pixels),
     jpegQuality,
     detail: measureDetail(pixels),
     enlargement: measureEnlargement(pixels),
