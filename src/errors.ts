@@ -22,6 +22,28 @@ export class UserError extends Error {
   }
 }
 
+/** An error in a form that crosses threads and processes. */
+export interface Failure {
+  readonly message: string;
+  readonly stack: string | undefined;
+  /** Set for a UserError. */
+  readonly user?: { readonly fix: string | undefined };
+}
+
+export function failureOf(error: unknown): Failure {
+  if (error instanceof UserError) return { message: error.message, stack: error.stack, user: { fix: error.fix } };
+  if (error instanceof Error) return { message: error.message, stack: error.stack };
+  return { message: String(error), stack: undefined };
+}
+
+/** The error that it was, with its stack where it is a bug. */
+export function errorOf({ message, stack, user }: Failure): Error {
+  if (user) return new UserError(message, user.fix === undefined ? {} : { fix: user.fix });
+  const error = new Error(message);
+  if (stack !== undefined) error.stack = stack;
+  return error;
+}
+
 /** The valid name nearest to a mistyped one, or undefined when none is near (more than a third of its letters differ). */
 export function findNearest(name: string, valid: readonly string[]): string | undefined {
   const limit = Math.max(1, Math.ceil(name.length / 3));

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import type { BaseModel, BaseOptions } from "./checkpoints/base.ts";
 import { userCacheFolder } from "./checkpoints/cache-folder.ts";
 import { extractAdapter as extractFrom, type ExtractOptions, type ExtractReport } from "./checkpoints/extract-adapter.ts";
+import { configsOf } from "./checkpoints/base.ts";
 import { openBase as openBaseIn } from "./checkpoints/open-base.ts";
 import { examine } from "./doctor/examine.ts";
 import { examineForRun } from "./doctor/for-run.ts";
@@ -11,6 +12,7 @@ import { inspectDataset as inspectDatasetWith, type InspectionEvent } from "./da
 import type { DrawTrigger } from "./dataset/trigger-facts.ts";
 import { chooseEngine, createChosenEngine, measureDevice } from "./engines/choose.ts";
 import { UserError } from "./errors.ts";
+import { askModule } from "./processes.ts";
 import { drawForTrigger } from "./trainer/draw-trigger.ts";
 import { createFaceFinder, type FaceFinder, findFaceModel } from "./trainer/find-faces.ts";
 import type { Engine } from "./engines/engine.ts";
@@ -39,7 +41,7 @@ import {
 } from "./trainer/inspection-target.ts";
 import { datasetLoadOf } from "./trainer/forecast/forecast.ts";
 import { readRunPictures } from "./trainer/pictures.ts";
-import { prospectRun as prospectWith, type RunProspect } from "./trainer/prospect.ts";
+import type { ProspectInput, RunProspect } from "./trainer/prospect.ts";
 import { readPlan } from "./trainer/run-folder.ts";
 import {
   drawPictures as drawPicturesWith,
@@ -311,7 +313,12 @@ export async function prospectRun(
   const settings = settingsOf(plan);
   const load = datasetLoadOf(await readRunPictures(settings), base);
   const machine = await examineForRun(settings);
-  return prospectWith({ plan, base, load, device: await measureDevice(settings), machine, prices });
+  const device = await measureDevice(settings);
+  const residentBytes = process.memoryUsage.rss();
+  // Counting graphs leaves much behind, which training in this process would have to carry.
+  return askModule<ProspectInput, RunProspect>(new URL("./trainer/prospect-process.js", import.meta.url), {
+    ...{ plan, base: configsOf(base), load, device, machine, prices, residentBytes },
+  });
 }
 
 export interface ExamineChoices {

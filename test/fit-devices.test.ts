@@ -1,7 +1,6 @@
 /** What is chosen for SD 1.5 and SDXL at their full size on cards of 4 to 80 GB, by forecasts of the real graphs. Nothing is run. */
 import { expect, test } from "vitest";
 import type { MeasuredDevice } from "../src/engines/choose.ts";
-import { torchFacts } from "../src/engines/torch/engine.ts";
 import { gpuPrices } from "../src/planner/gpu-prices.ts";
 import { compareCards } from "../src/planner/costs.ts";
 import { fits } from "../src/planner/fit.ts";
@@ -26,7 +25,6 @@ function card(memoryGiB: number): MeasuredDevice {
       bytesPerSecond: 8e11,
     },
     freeBytes: memoryBytes - limits.cardOverhead.value,
-    facts: torchFacts("cuda:0", "bfloat16"),
   };
 }
 

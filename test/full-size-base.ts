@@ -1,18 +1,16 @@
 /** SDXL and SD 1.5 at their full size by their configurations alone, as forecasts and plans need them: no weights. */
 import { type FullSizeFamily, fullSizeConfigs } from "../bench/full-size-configs.ts";
+import type { BaseConfigs } from "../src/checkpoints/base.ts";
 import { parseClipTextConfig } from "../src/models/clip/config.ts";
 import { parseUnetConfig } from "../src/models/unet/config.ts";
 import { parseVaeConfig } from "../src/models/vae/config.ts";
 import type { BaseFacts } from "../src/planner/plan.ts";
-import type { ForecastBase } from "../src/trainer/forecast/forecast.ts";
 
-export type FullSizeBase = BaseFacts & ForecastBase;
+export type FullSizeBase = BaseFacts & BaseConfigs;
 
 export function fullSizeBase(family: FullSizeFamily): FullSizeBase {
   const { unet, vae, textEncoders } = fullSizeConfigs[family];
   const names = ["text_encoder", "text_encoder_2"] as const;
-  // Forecasts count tokens, they do not read captions.
-  const tokenizer = undefined as unknown as ForecastBase["textEncoders"][number]["tokenizer"];
   return {
     name: family,
     folder: "base",
@@ -21,7 +19,7 @@ export function fullSizeBase(family: FullSizeFamily): FullSizeBase {
     vae: parseVaeConfig(vae),
     textEncoders: names.flatMap((name) => {
       const config = textEncoders[name];
-      return config ? [{ name, config: parseClipTextConfig(config), tokenizer }] : [];
+      return config ? [{ name, config: parseClipTextConfig(config) }] : [];
     }),
     schedule: { predictionType: "epsilon", trainTimesteps: 1000 },
     nativeResolutionPx: family === "sdxl" ? 1024 : 512,

@@ -1,4 +1,5 @@
 /** What an inspection costs over decoding its pictures once, and how much of it a second one repeats: `npm run bench -- inspect`. */
+import { readFileSync } from "node:fs";
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -191,14 +192,15 @@ async function inspect(folder: string, cacheFolder: string | undefined): Promise
   return { ...clocked, comparingMs: clocked.endMs - comparedFromMs };
 }
 
-/** Highest resident memory, ten times a second; `stop` gives that of the first half of the time and of the second. */
+/** Highest resident memory with that of child processes, ten times a second; `stop` gives the first half's and the second's. */
 function watchMemory(): { stop(): readonly [early: number, late: number] } {
   const seen: number[] = [];
-  const timer = setInterval(() => seen.push(process.memoryUsage.rss()), 100);
+  const look = (): void => void seen.push(process.memoryUsage.rss() + childrenBytes());
+  const timer = setInterval(look, 100);
   return {
     stop() {
       clearInterval(timer);
-      seen.push(process.memoryUsage.rss());
+      look();
       const middle = Math.ceil(seen.length / 2);
       return [Math.max(...seen.slice(0, middle)), Math.max(...seen.slice(middle - 1))];
     },
@@ -212,9 +214,39 @@ interface Clocked {
 }
 
 async function clock(work: () => Promise<void>): Promise<Clocked> {
-  const [startMs, start] = [performance.now(), process.cpuUsage()];
+  const [startMs, start, childrenStartMs] = [performance.now(), process.cpuUsage(), endedChildrenMs()];
   await work();
   const { user, system } = process.cpuUsage(start);
   const endMs = performance.now();
-  return { wallMs: endMs - startMs, cpuMs: (user + system) / 1000, endMs };
+  return { wallMs: endMs - startMs, cpuMs: (user + system) / 1000 + endedChildrenMs() - childrenStartMs, endMs };
+}
+
+/** What Linux tells of this process; elsewhere nothing is told of children. */
+function readOwn(file: string): string {
+  try {
+    return readFileSync(`/proc/self/${file}`, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+/** Resident memory of the processes that this one started, in bytes. */
+function childrenBytes(): number {
+  const pids = readOwn(`task/${process.pid}/children`).split(" ");
+  return pids.reduce((sum, pid) => {
+    const [, kilobytes = "0"] = /^VmRSS:\s*(\d+) kB$/m.exec(pid === "" ? "" : readOwn(`../${pid}/status`)) ?? [];
+    return sum + 1024 * Number(kilobytes);
+  }, 0);
+}
+
+/** Linux counts processor time in hundredths of a second. */
+const MS_PER_TICK = 10;
+
+/** Processor time of the child processes that have ended. */
+function endedChildrenMs(): number {
+  const fields = readOwn("stat")
+    .replace(/^.*\) /, "")
+    .split(" ");
+  // The 16th and 17th of all; the first two are cut off.
+  return MS_PER_TICK * (Number(fields[13] ?? 0) + Number(fields[14] ?? 0));
 }

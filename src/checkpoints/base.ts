@@ -14,10 +14,23 @@ export type TextEncoderName = "text_encoder" | "text_encoder_2";
 /** The folders of a base model that hold weights; the first part of every buffer's name. */
 export type ComponentName = "unet" | "vae" | TextEncoderName;
 
-export interface TextEncoderPart {
+export interface TextEncoderConfig {
   readonly name: TextEncoderName;
   readonly config: ClipTextConfig;
+}
+
+export interface TextEncoderPart extends TextEncoderConfig {
   readonly tokenizer: ClipTokenizer;
+}
+
+/** What a base's graphs are built from: plain data, which crosses processes. */
+export interface BaseConfigs {
+  readonly unet: UnetConfig;
+  readonly vae: VaeConfig;
+  /** One for sd15, two for sdxl. */
+  readonly textEncoders: readonly TextEncoderConfig[];
+  /** Pictures' sides are multiples of this, and latents are this many times smaller. */
+  readonly pixelsPerLatent: number;
 }
 
 /** Where one weight lies, under the name of its buffer: "unet.conv_in.weight". */
@@ -36,16 +49,18 @@ export interface BaseOptions {
   readonly variant?: string | undefined;
 }
 
-export interface BaseModel {
+/** The configurations of an open base, without all that cannot cross processes. */
+export function configsOf({ unet, vae, textEncoders, pixelsPerLatent }: BaseConfigs): BaseConfigs {
+  return { unet, vae, textEncoders: textEncoders.map(({ name, config }) => ({ name, config })), pixelsPerLatent };
+}
+
+export interface BaseModel extends BaseConfigs {
   /** "mini", or the name of the folder or file. */
   readonly name: string;
   /** The folder, or the single file. */
   readonly folder: string;
   readonly family: BaseFamily;
   readonly lineage: { readonly name: LineageName; /** "its file name says so" */ readonly reason: string };
-  readonly unet: UnetConfig;
-  readonly vae: VaeConfig;
-  /** One for sd15, two for sdxl. */
   readonly textEncoders: readonly TextEncoderPart[];
   /** The noise that the base was trained with. */
   readonly schedule: NoiseSchedule;
@@ -53,8 +68,6 @@ export interface BaseModel {
   readonly scheduleReason: string;
   /** Whether an empty negative prompt is zeros instead of the encoding of "" (`force_zeros_for_empty_prompt`). */
   readonly zerosForEmptyPrompt: boolean;
-  /** Pictures' sides are multiples of this, and latents are this many times smaller. */
-  readonly pixelsPerLatent: number;
   /** The side that the base was made for, in pixels. */
   readonly nativeResolutionPx: number;
   readonly weights: ReadonlyMap<string, BaseWeight>;
@@ -86,7 +99,10 @@ export function tokenCount(base: Parameters<typeof chunkLength>[0], { chunks }: 
 }
 
 /** Size of the text as the UNet sees it: width of each token, and of the pooled text where there is one. */
-export function textWidths(base: Pick<BaseModel, "unet" | "textEncoders">): { embeddings: number; pooled: number | undefined } {
+export function textWidths(base: Pick<BaseConfigs, "unet" | "textEncoders">): {
+  embeddings: number;
+  pooled: number | undefined;
+} {
   const pooled = base.textEncoders.find(({ name }) => name === "text_encoder_2")?.config.projectionDim;
   return { embeddings: base.unet.crossAttentionDim, pooled: base.unet.additionEmbed ? pooled : undefined };
 }

@@ -5,7 +5,7 @@ import { chunkLength } from "../models/clip/chunks.ts";
 import { clipText, finalLayerNorm } from "../models/clip/model.ts";
 import { vaeDecode, vaeEncode } from "../models/vae/model.ts";
 import { createParams } from "../nn/params.ts";
-import type { BaseModel, TextEncoderPart, TextForm } from "./base.ts";
+import type { BaseConfigs, BaseModel, TextEncoderConfig, TextForm } from "./base.ts";
 
 export interface TextConditioning {
   /** [B, tokenCount, crossAttentionDim] */
@@ -22,7 +22,7 @@ export interface TextConditioning {
  */
 export function textConditioning(
   graph: Graph,
-  encoders: readonly TextEncoderPart[],
+  encoders: readonly TextEncoderConfig[],
   batch: number,
   { chunks, clipSkip }: TextForm,
 ): TextConditioning {
@@ -62,7 +62,7 @@ function joinChunks(x: Value, chunks: number): Value {
 }
 
 /** Fetches `textEmbeddings` [B, tokenCount, D] and, for SDXL, `pooled` [B, P]. */
-export function buildTextEncoding(base: Pick<BaseModel, "textEncoders">, batch: number, form: TextForm): Graph {
+export function buildTextEncoding(base: Pick<BaseConfigs, "textEncoders">, batch: number, form: TextForm): Graph {
   const graph = new Graph();
   const { textEmbeddings, pooled } = textConditioning(graph, base.textEncoders, batch, form);
   graph.fetches.set("textEmbeddings", textEmbeddings);

@@ -27,8 +27,8 @@ export interface InspectOptions {
   readonly cacheFolder: string | undefined;
   /** For pictures without a caption of their own. */
   readonly defaultCaption?: string | undefined;
-  /** Threads that measure; by default by the number of processors. */
-  readonly threads?: number | undefined;
+  /** Processes that measure; by default by the number of processors. */
+  readonly processes?: number | undefined;
   /** Looks for faces, in sets for a character; undefined where the network is not here. */
   readonly findFaces?: FindFaces | undefined;
   /** Has the base draw what the trigger word means to it. */
@@ -143,7 +143,7 @@ interface MeasureResult {
 /** In the order in which they are ready. Stops starting pictures when asked to; what was measured is written down in any case. */
 async function* measureAll(pictures: readonly PictureFile[], options: InspectOptions): AsyncGenerator<MeasureResult, void> {
   const cache = openMeasurementCache(options.cacheFolder);
-  const pool = openMeasurePool(options.threads);
+  const pool = openMeasurePool(options.processes);
   const queue = pictures.values();
   const running = new Map<number, Promise<{ slot: number; result: MeasureResult }>>();
   const start = (slot: number): void => {

@@ -1,12 +1,14 @@
-/** Threads that measure pictures, so that decoding, measuring and writing down go on side by side. */
-import { createRequire } from "node:module";
+/**
+ * Processes that measure pictures, so that decoding, measuring and writing down go on side by side. Processes and not threads: what decoding
+ * leaves behind in memory goes with them, and a training that follows in this process begins as if nothing had been inspected.
+ */
+import type { ChildProcess } from "node:child_process";
 import { availableParallelism } from "node:os";
 import { basename } from "node:path";
-import { pathToFileURL } from "node:url";
-import { Worker } from "node:worker_threads";
-import { UserError } from "../errors.ts";
+import { errorOf, UserError } from "../errors.ts";
+import { endProcess, startModule } from "../processes.ts";
 import type { MeasuredFile } from "./measure/picture.ts";
-import type { Answer, Order } from "./measure/thread.ts";
+import type { Answer, Order } from "./measure/process.ts";
 
 export interface MeasurePool {
   /** Pictures that should be under way at once. */
@@ -33,8 +35,13 @@ export interface Recalled {
 /** Decodings that Node has threads for. */
 const DECODERS = 4;
 
-/** A thread measures about as fast as two processors decode, and more than three would wait for the decoders. */
-const threadsFor = (processors: number): number => Math.min(3, Math.ceil(processors / 2));
+/** One measures about as fast as two processors decode. */
+const processesFor = (processors: number): number => Math.min(3, Math.ceil(processors / 2));
+
+interface Member {
+  readonly child: ChildProcess;
+  readonly jobs: Map<number, Job>;
+}
 
 interface Job {
   readonly path: string;
@@ -44,30 +51,30 @@ interface Job {
   readonly reject: (error: Error) => void;
 }
 
-/** Starts no thread before the first file. @param threads by default by the number of processors */
-export function openMeasurePool(threads = threadsFor(availableParallelism())): MeasurePool {
-  const members: { readonly worker: Worker; readonly jobs: Map<number, Job> }[] = [];
+/** Starts no process before the first file. @param processes by default by the number of processors */
+export function openMeasurePool(processes = processesFor(availableParallelism())): MeasurePool {
+  const members: Member[] = [];
   let nextId = 0;
   let failure: UserError | undefined;
   const start = () => {
-    const worker = startThread();
-    const member = { worker, jobs: new Map<number, Job>() };
+    const child = startModule(new URL("./measure/process.js", import.meta.url));
+    const member: Member = { child, jobs: new Map() };
     const end = (reason: string): void => {
       failure ??= endedEarly(reason, [...member.jobs.values()]);
       for (const { reject } of member.jobs.values()) reject(failure);
       member.jobs.clear();
     };
-    worker.on("message", (message: Answer) => {
+    child.on("message", (message: Answer) => {
       const job = member.jobs.get(message.id);
       if (job) void handle(message, job, member).catch(job.reject);
     });
-    worker.on("error", (error: NodeJS.ErrnoException) => end(error.code ?? error.message));
-    worker.on("exit", (code) => end(`exit code ${code}`));
+    child.on("error", (error: NodeJS.ErrnoException) => end(error.code ?? error.message));
+    child.on("exit", (code, signal) => end(signal ?? `exit code ${code}`));
     members.push(member);
     return member;
   };
   return {
-    width: DECODERS + threads,
+    width: DECODERS + processes,
     get failure() {
       return failure;
     },
@@ -75,58 +82,45 @@ export function openMeasurePool(threads = threadsFor(availableParallelism())): M
       if (failure) return Promise.reject(failure);
       const free = members.find(({ jobs }) => jobs.size === 0);
       const member =
-        free ?? (members.length < threads ? start() : members.reduce((a, b) => (b.jobs.size < a.jobs.size ? b : a)));
+        free ?? (members.length < processes ? start() : members.reduce((a, b) => (b.jobs.size < a.jobs.size ? b : a)));
       return new Promise((resolve, reject) => {
         const id = nextId++;
         member.jobs.set(id, { path, recall, fileHash: "", resolve, reject });
-        send(member.worker, { type: "read", id, path });
+        send(member.child, { type: "read", id, path });
       });
     },
     async close() {
       failure ??= new UserError("Measuring has been ended.");
-      await Promise.all(members.map(({ worker }) => worker.terminate()));
+      await Promise.all(members.map(({ child }) => endProcess(child)));
     },
   };
 }
 
-function send(worker: Worker, order: Order): void {
-  worker.postMessage(order);
+function send(child: ChildProcess, order: Order): void {
+  // One that has ended says so by itself.
+  child.send(order, () => undefined);
 }
 
-async function handle(
-  message: Answer,
-  job: Job,
-  { worker, jobs }: { readonly worker: Worker; readonly jobs: Map<number, Job> },
-): Promise<void> {
+async function handle(message: Answer, job: Job, { child, jobs }: Member): Promise<void> {
   const { id } = message;
   if (message.type === "read") {
     job.fileHash = message.fileHash;
     const known = await job.recall(message.fileHash);
-    send(worker, { type: known ? "forget" : "measure", id });
+    send(child, { type: known ? "forget" : "measure", id });
     if (!known) return;
     job.resolve({ ...known, isRecalled: true });
   } else if (message.type === "measured") {
     job.resolve({ fileHash: job.fileHash, ...message.measured, isRecalled: false });
   } else {
-    const { isUserError, message: text, fix } = message;
-    job.reject(isUserError ? new UserError(text, fix === undefined ? {} : { fix }) : new Error(text));
+    job.reject(errorOf(message.failure));
   }
   jobs.delete(id);
-}
-
-function startThread(): Worker {
-  if (!import.meta.url.endsWith(".ts")) return new Worker(new URL("./measure/thread.js", import.meta.url));
-  // From the sources, as in tests, a thread needs a loader of its own.
-  const loader = new URL("index.mjs", pathToFileURL(createRequire(import.meta.url).resolve("tsx/esm/api")));
-  const file = new URL("./measure/thread.ts", import.meta.url);
-  const code = `import { register } from "${loader.href}"; register(); await import("${file.href}");`;
-  return new Worker(new URL(`data:text/javascript,${encodeURIComponent(code)}`), { execArgv: [] });
 }
 
 function endedEarly(reason: string, jobs: readonly Job[]): UserError {
   const names = jobs.map(({ path }) => basename(path)).join(", ");
   const among = names === "" ? "" : ` while it had ${names} to look at`;
-  return new UserError(`A thread that measures pictures came to an end (${reason})${among}.`, {
+  return new UserError(`A process that measures pictures came to an end (${reason})${among}.`, {
     fix: "Run the command again: what was measured is kept. If it ends at the same pictures, take them out one by one.",
   });
 }

@@ -1,11 +1,12 @@
 /** Which engine to use on this machine, and why. */
-import { checkEngine, type EngineCheck } from "./check-engine.ts";
 import { UserError } from "../errors.ts";
 import type { FloatDType, QuantisedDType, WeightDType } from "../graph/graph.ts";
 import { availableMemoryBytes } from "./available-memory.ts";
-import type { DeviceProfile, Engine, EngineFacts } from "./engine.ts";
-import { createOrtEngine } from "./ort/engine.ts";
-import { createTorchEngine } from "./torch/engine.ts";
+import { askModule } from "../processes.ts";
+import type { DeviceProfile, EngineFacts } from "./engine.ts";
+import { type MeasurableEngine, type MeasuredEngine, measureEngine } from "./measure-engine.ts";
+import { createOrtEngine, ortFacts } from "./ort/engine.ts";
+import { createTorchEngine, torchFacts } from "./torch/engine.ts";
 import { listPythons } from "./torch/find-python.ts";
 import type { DeviceInfo } from "./torch/messages.ts";
 
@@ -85,7 +86,7 @@ export function createChosenEngine({
   python,
   gpus,
   torchrun,
-}: StartedChoice): Promise<Engine & { measureProfile(): Promise<DeviceProfile> }> {
+}: StartedChoice): Promise<MeasurableEngine> {
   if (engine === "ort") return createOrtEngine();
   return createTorchEngine({ python: python ?? "python3", device, precision, workers: gpus, torchrun });
 }
@@ -93,36 +94,42 @@ export function createChosenEngine({
 type StartedChoice = Pick<EngineChoice, "engine" | "device" | "precision" | "python" | "gpus"> &
   Pick<EngineRequest, "torchrun">;
 
-/** What a forecast has to know of a device. */
-export interface MeasuredDevice {
-  /** With measured rates. */
-  readonly profile: DeviceProfile;
+/** What is found on a device before a run. Plain data. */
+export interface MeasuredDevice extends MeasuredEngine {
   /** Memory that a run could take now. */
   readonly freeBytes: number;
-  readonly facts: EngineFacts;
-  /** Whether it computes rightly; undefined where that was not looked at. */
-  readonly check?: EngineCheck | undefined;
 }
 
-/** Starts the engine, measures its rates, what is free and whether it computes rightly, and ends it: two seconds on a processor, a few where PyTorch has to be loaded. */
+/** What a forecast has to know of an engine, before it is started. */
+export function factsOf({ engine, device, precision }: Pick<EngineChoice, "engine" | "device" | "precision">): EngineFacts {
+  return engine === "ort" ? ortFacts : torchFacts(device, precision);
+}
+
+/**
+ * Measures an engine's rates, what is free and whether it computes rightly: two seconds on a processor, a few where PyTorch has to be loaded.
+ * In a process of its own, since large arrays leave memory behind that the run would be counted with.
+ */
 export async function measureDevice(choice: StartedChoice): Promise<MeasuredDevice> {
+  if (choice.engine === "torch") return measureTorch(choice);
+  const measured: MeasuredEngine = await askModule(new URL("./ort/measure-process.js", import.meta.url), undefined);
+  return { ...measured, freeBytes: freeOf(measured.profile, undefined) };
+}
+
+async function measureTorch(choice: StartedChoice): Promise<MeasuredDevice> {
   const engine = await createChosenEngine(choice);
   try {
     const { freeBytes } = await engine.memory();
-    const profile = await engine.measureProfile();
-    // Of several workers each has a card of its own, and only the first would be looked at.
-    const check = (engine.workers ?? 1) === 1 ? await checkEngine(engine) : undefined;
-    const { composites, precision, overhead } = engine;
-    return {
-      profile,
-      // What this process holds already counts as the run's own.
-      freeBytes: Math.min(profile.memoryBytes, freeBytes ?? availableMemoryBytes() + process.memoryUsage.rss()),
-      facts: { composites, precision, overhead },
-      check,
-    };
+    const measured = await measureEngine(engine);
+    return { ...measured, freeBytes: freeOf(measured.profile, freeBytes) };
   } finally {
     await engine.dispose();
   }
+}
+
+/** @param freeBytes of a device with memory of its own */
+function freeOf({ memoryBytes }: DeviceProfile, freeBytes: number | undefined): number {
+  // What this process holds already counts as the run's own.
+  return Math.min(memoryBytes, freeBytes ?? availableMemoryBytes() + process.memoryUsage.rss());
 }
 
 interface FoundTorch {

@@ -1,8 +1,9 @@
 /** The ways to run a plan on a rented card, counted once each. */
+import type { BaseConfigs } from "../checkpoints/base.ts";
 import { torchFacts } from "../engines/torch/engine.ts";
 import type { CardVariant } from "../planner/costs.ts";
 import type { TrainSettings } from "../planner/plan.ts";
-import type { DatasetLoad, ForecastBase } from "./forecast/forecast.ts";
+import type { DatasetLoad } from "./forecast/forecast.ts";
 import { countGraphs } from "./forecast/graphs.ts";
 import { forecastMemory } from "./forecast/memory.ts";
 import { forecastTime } from "./forecast/time.ts";
@@ -13,7 +14,7 @@ const rented = { engine: "torch", device: "cuda:0", precision: "bfloat16" } as c
 /** As it is, with blocks recomputed, and picture by picture. @param kept settings that the user chose */
 export function cardVariants(
   settings: TrainSettings,
-  base: ForecastBase,
+  base: BaseConfigs,
   load: DatasetLoad,
   kept: ReadonlySet<keyof TrainSettings>,
 ): readonly CardVariant[] {

@@ -1,5 +1,5 @@
 /** The denoiser as graphs: its prediction with adapters, the losses of a batch, and a training step. */
-import { type BaseModel, plainText, type TextForm, textWidths, tokenCount } from "../checkpoints/base.ts";
+import { type BaseConfigs, plainText, type TextForm, textWidths, tokenCount } from "../checkpoints/base.ts";
 import { type TextConditioning, textConditioning } from "../checkpoints/conditioning.ts";
 import { Graph, type Value } from "../graph/graph.ts";
 import { type AdapterSpec, addAdapters } from "../lora/inject.ts";
@@ -14,7 +14,7 @@ import {
   type ParameterGroup,
 } from "./optimize.ts";
 
-type DenoiserBase = Pick<BaseModel, "unet" | "textEncoders">;
+type DenoiserBase = Pick<BaseConfigs, "unet" | "textEncoders">;
 
 export interface DenoiserShape {
   readonly batch: number;

@@ -1,12 +1,12 @@
 /** Fits a run to a device: what is changed so that it fits, and what would help where nothing does. */
-import type { MeasuredDevice } from "../engines/choose.ts";
+import type { BaseConfigs } from "../checkpoints/base.ts";
+import { factsOf, type MeasuredDevice } from "../engines/choose.ts";
 import { byteSizeOf, type DType, type FloatDType } from "../graph/graph.ts";
 import { asked } from "../planner/decide.ts";
 import { type Fit, type FitFigures, fitPlan } from "../planner/fit.ts";
 import { applyFit } from "../planner/fit-reasons.ts";
 import { settingsOf, type TrainPlan, type TrainSettings } from "../planner/plan.ts";
-import { type DatasetLoad, type ForecastBase, forecastCounted, type RunForecast } from "./forecast/forecast.ts";
-import { countGraphs } from "./forecast/graphs.ts";
+import { type DatasetLoad, forecastRun, type RunForecast } from "./forecast/forecast.ts";
 
 export interface FitRunInput {
   readonly plan: TrainPlan;
@@ -33,20 +33,23 @@ export function fitRun({ plan, device: { profile, freeBytes }, forecast }: FitRu
   return { fit, plan: applyFit(plan, fit, { freeBytes }) };
 }
 
+export interface ForecasterInput {
+  readonly base: BaseConfigs;
+  readonly load: DatasetLoad;
+  readonly device: Pick<MeasuredDevice, "profile">;
+  /** What the process that will train holds. */
+  readonly residentBytes?: number | undefined;
+}
+
 /** Forecasts of one dataset on one device, by settings. Where their resolution is another than the plan's, so are the buckets. */
 export function forecaster(
   planned: Pick<TrainSettings, "resolutionPx">,
-  { base, load, device: { facts, profile } }: { base: ForecastBase; load: DatasetLoad; device: MeasuredDevice },
+  { base, load, device: { profile }, residentBytes }: ForecasterInput,
 ): Forecaster {
-  // Of the first forecast, which leaves as much behind as the others: forecasts are compared with each other.
-  let residentBytes: number | undefined;
   return (settings) => {
-    const engine = { ...facts, precision: settings.precision };
+    const engine = factsOf(settings);
     const dataset = scaleLoad(load, settings.resolutionPx / planned.resolutionPx, settings.bucketStepPx / base.pixelsPerLatent);
-    const input = { settings, base, dataset, engine };
-    const graphs = countGraphs(input);
-    residentBytes ??= process.memoryUsage.rss();
-    return forecastCounted({ ...input, residentBytes }, graphs, profile);
+    return forecastRun({ settings, base, dataset, engine, residentBytes, profile });
   };
 }
 

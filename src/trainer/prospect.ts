@@ -1,4 +1,5 @@
 /** What is known of a run before it begins: a plan that fits this machine, what it will take, and what it would cost elsewhere. */
+import type { BaseConfigs } from "../checkpoints/base.ts";
 import type { MeasuredDevice } from "../engines/choose.ts";
 import { compareCards, type RunCosts } from "../planner/costs.ts";
 import { type PlacedDose, placeDose } from "../planner/dose.ts";
@@ -9,7 +10,7 @@ import { withFindings } from "../planner/rules/table.ts";
 import { cardVariants } from "./card-variants.ts";
 import { type DiskNeed, findFullDisk, measureDisk } from "./disk-need.ts";
 import { chosenByUser, fitRun, forecaster } from "./fit-run.ts";
-import type { DatasetLoad, ForecastBase, RunForecast } from "./forecast/forecast.ts";
+import type { DatasetLoad, RunForecast } from "./forecast/forecast.ts";
 import { findFaults, findWrongEngine, type MachineNote } from "./machine-findings.ts";
 import { findTooLarge } from "./remedies.ts";
 
@@ -36,21 +37,32 @@ export interface RunProspect {
   readonly costs: RunCosts;
 }
 
+/** Plain data, too. */
 export interface ProspectInput {
   readonly plan: TrainPlan;
-  readonly base: ForecastBase;
+  readonly base: BaseConfigs;
   readonly load: DatasetLoad;
   readonly device: MeasuredDevice;
   /** What doctor found. */
   readonly machine?: readonly MachineNote[] | undefined;
   readonly prices: GpuPrices;
+  /** What the process that will train holds. */
+  readonly residentBytes: number;
 }
 
 /** A few seconds for SDXL: its graphs are built and counted, nothing is run. */
-export async function prospectRun({ plan, base, load, device, machine = [], prices }: ProspectInput): Promise<RunProspect> {
+export async function prospectRun({
+  plan,
+  base,
+  load,
+  device,
+  machine = [],
+  prices,
+  residentBytes,
+}: ProspectInput): Promise<RunProspect> {
   const { profile, freeBytes } = device;
   const settings = settingsOf(plan);
-  const forecast = forecaster(settings, { base, load, device });
+  const forecast = forecaster(settings, { base, load, device, residentBytes });
   const { fit, plan: fitted } = fitRun({ plan, device, forecast });
   const costs = compareCards(prices, cardVariants(settings, base, load, chosenByUser(plan)));
   const disk = await measureDisk(settingsOf(fitted), fit.chosen.forecast, load);

@@ -1,5 +1,5 @@
 /** The graphs that a run steps and measures with, from its settings alone: the trainer compiles them, a forecast counts them. */
-import type { BaseModel, TextForm } from "../checkpoints/base.ts";
+import type { BaseConfigs, TextForm } from "../checkpoints/base.ts";
 import type { FloatDType, Graph } from "../graph/graph.ts";
 import { adapterBufferNames, type AdapterSpec, adapterShapes } from "../lora/inject.ts";
 import type { AdapterTarget } from "../lora/targets.ts";
@@ -30,7 +30,7 @@ export interface RunGraphs {
 }
 
 export function createRunGraphs(options: {
-  readonly base: Pick<BaseModel, "unet" | "textEncoders">;
+  readonly base: Pick<BaseConfigs, "unet" | "textEncoders">;
   readonly settings: TrainSettings;
   readonly form: TextForm;
   /** Whether pictures come with a mask. */

@@ -1,5 +1,5 @@
 /** How a run's captions are read: settings to the form that graphs and feeds have, and what of the captions is not seen. */
-import type { BaseModel, TextForm } from "../checkpoints/base.ts";
+import type { BaseConfigs, BaseModel, TextForm } from "../checkpoints/base.ts";
 import { UserError } from "../errors.ts";
 import { chunkLength, MAX_CHUNKS } from "../models/clip/chunks.ts";
 import type { TrainSettings } from "../planner/plan.ts";
@@ -9,7 +9,7 @@ type TextEncoders = Pick<BaseModel, "textEncoders">;
 
 /** @throws UserError when the settings do not fit the base: a plan that another version made */
 export function textFormOf(
-  base: TextEncoders,
+  base: Pick<BaseConfigs, "textEncoders">,
   { maxCaptionTokens, clipSkip }: Pick<TrainSettings, "maxCaptionTokens" | "clipSkip">,
 ): TextForm {
   const chunks = maxCaptionTokens / (chunkLength(base) - 2);

@@ -1,3 +1,5 @@
+import type { ChildProcess } from "node:child_process";
+import { subscribe, unsubscribe } from "node:diagnostics_channel";
 import { mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -122,10 +124,16 @@ describe("inspectDataset", () => {
     expect(counts).toEqual([0, 1]);
   });
 
-  test("when a measuring thread comes to an end, that is said in one sentence", async () => {
-    process.once("worker", (worker) => void worker.terminate());
+  test("when a measuring process comes to an end, that is said in one sentence", async () => {
+    const end = (message: unknown): void => {
+      unsubscribe("child_process", end);
+      (message as { readonly process: ChildProcess }).process.once("spawn", function (this: ChildProcess) {
+        this.kill("SIGKILL");
+      });
+    };
+    subscribe("child_process", end);
     const inspection = inspect({ cacheFolder: undefined });
-    await expect(inspection).rejects.toThrow(/^A thread that measures pictures came to an end \(exit code \d\) while it had /);
+    await expect(inspection).rejects.toThrow(/^A process that measures pictures came to an end \(SIGKILL\) while it had /);
     await expect(inspection).rejects.toMatchObject({ fix: expect.stringContaining("what was measured is kept") as string });
   });
 

@@ -123,8 +123,9 @@ class CpuEngine implements OrtEngine {
     const model = { ...names, bytes: builder.toBytes(), feedShapes };
     const id = this.#executables++;
     const thread = this.#thread;
-    await thread.call("compile", { id, name, keepsMemory: isKept, model }, [model.bytes.buffer]);
+    // Before the session takes its memory, not after it.
     if (graph.nodes.length > largeGraph) collectGarbage();
+    await thread.call("compile", { id, name, keepsMemory: isKept, model }, [model.bytes.buffer]);
     let isDisposed = false;
     return {
       async run(feeds) {

@@ -1,4 +1,5 @@
 /** What the engine and its thread say to each other. */
+import type { Failure } from "../../errors.ts";
 import type { BufferSpec, EngineMemory, TensorData, TensorSource } from "../engine.ts";
 import type { LoweredModel } from "./lower.ts";
 
@@ -30,14 +31,6 @@ export interface CompiledModel extends LoweredModel {
 export type Request = {
   readonly [K in CallName]: { readonly call: K; readonly ticket: number; readonly args: Calls[K]["takes"] };
 }[CallName];
-
-/** An error in a form that crosses threads. */
-export interface Failure {
-  readonly message: string;
-  readonly stack: string | undefined;
-  /** Set for a UserError. */
-  readonly user?: { readonly fix: string | undefined };
-}
 
 export type Reply =
   | { readonly ticket: number; readonly result: Calls[CallName]["gives"] }

@@ -1,9 +1,9 @@
 /** The engine's side of its thread: starts it, sends calls, and turns what goes wrong there into rejected promises here. */
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
-import { UserError } from "../../errors.ts";
+import { errorOf, UserError } from "../../errors.ts";
 import type { TensorData } from "../engine.ts";
-import type { CallName, Calls, Failure, Reply, ThreadOptions } from "./messages.ts";
+import type { CallName, Calls, Reply, ThreadOptions } from "./messages.ts";
 
 interface Pending {
   readonly resolve: (result: Calls[CallName]["gives"]) => void;
@@ -77,13 +77,6 @@ export function transferable(arrays: readonly TensorData[]): ArrayBuffer[] {
     buffer instanceof ArrayBuffer && buffer.byteLength === byteLength ? [buffer] : [],
   );
   return [...new Set(buffers)];
-}
-
-function errorOf({ message, stack, user }: Failure): Error {
-  if (user) return new UserError(message, user.fix === undefined ? {} : { fix: user.fix });
-  const error = new Error(message);
-  if (stack !== undefined) error.stack = stack;
-  return error;
 }
 
 function explainDeath(error: Error & { code?: string }): Error {

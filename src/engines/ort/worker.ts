@@ -2,9 +2,9 @@
  * The thread that owns the buffers and the sessions: ONNX Runtime blocks the thread it runs on, and the terminal and Ctrl-C must stay alive.
  */
 import { parentPort, workerData } from "node:worker_threads";
-import { UserError } from "../../errors.ts";
+import { failureOf } from "../../errors.ts";
 import type { TensorData } from "../engine.ts";
-import type { CallName, Calls, Failure, Reply, Request, ThreadOptions } from "./messages.ts";
+import type { CallName, Calls, Reply, Request, ThreadOptions } from "./messages.ts";
 import { Runtime } from "./runtime.ts";
 
 if (!parentPort) throw new Error("ort: worker.ts runs in a thread of its own");
@@ -22,12 +22,6 @@ const answers: { readonly [K in CallName]: (args: Calls[K]["takes"]) => Calls[K]
   memory: () => runtime.memory(),
   close: () => runtime.close(),
 };
-
-function failureOf(error: unknown): Failure {
-  if (error instanceof UserError) return { message: error.message, stack: error.stack, user: { fix: error.fix } };
-  if (error instanceof Error) return { message: error.message, stack: error.stack };
-  return { message: String(error), stack: undefined };
-}
 
 /** The arrays to hand over rather than copy. */
 function arraysOf(result: Reply extends infer R ? (R extends { result: infer T } ? T : never) : never): ArrayBuffer[] {

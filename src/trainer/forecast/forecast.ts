@@ -1,7 +1,8 @@
 /** What a run will take before it is started: memory term by term, and time. Graphs are built as the run will build them; nothing is run. */
+import type { BaseConfigs } from "../../checkpoints/base.ts";
 import type { DeviceProfile } from "../../engines/engine.ts";
 import type { RunPictures } from "../pictures.ts";
-import { type CountedGraphs, countGraphs, type DatasetLoad, type ForecastBase, type ForecastInput } from "./graphs.ts";
+import { countGraphs, type DatasetLoad, type ForecastInput } from "./graphs.ts";
 import { forecastMemory, type MemoryForecast } from "./memory.ts";
 import { forecastTime, type TimeForecast } from "./time.ts";
 
@@ -18,18 +19,14 @@ export interface RunForecast {
  * const { memory } = forecastRun({ settings, base, dataset: datasetLoadOf(run, base), engine, profile: engine.profile });
  */
 export function forecastRun(input: ForecastInput & { readonly profile: DeviceProfile }): RunForecast {
-  return forecastCounted(input, countGraphs(input), input.profile);
-}
-
-/** As `forecastRun`, from graphs that are counted already. */
-export function forecastCounted(input: ForecastInput, graphs: CountedGraphs, profile: DeviceProfile): RunForecast {
-  return { memory: forecastMemory(input, graphs), time: forecastTime(input, graphs, profile) };
+  const graphs = countGraphs(input);
+  return { memory: forecastMemory(input, graphs), time: forecastTime(input, graphs, input.profile) };
 }
 
 /** What a forecast has to know of a run's pictures. Whether a mask hides in an alpha channel is not known before they are read. */
 export function datasetLoadOf(
   { pictures, buckets }: Pick<RunPictures, "pictures" | "buckets">,
-  { pixelsPerLatent }: Pick<ForecastBase, "pixelsPerLatent">,
+  { pixelsPerLatent }: Pick<BaseConfigs, "pixelsPerLatent">,
 ): DatasetLoad {
   const shown = pictures.filter(({ isHeldOut }) => !isHeldOut);
   const all = shown.reduce((sum, { item }) => sum + item.repeats, 0);
@@ -51,6 +48,6 @@ export function datasetLoadOf(
   };
 }
 
-export type { BucketLoad, DatasetLoad, ForecastBase, ForecastInput } from "./graphs.ts";
+export type { BucketLoad, DatasetLoad, ForecastInput } from "./graphs.ts";
 export type { MemoryForecast, MemoryTerm, PhaseMemory, RunPhase } from "./memory.ts";
 export type { TimeForecast, TimeTerm } from "./time.ts";

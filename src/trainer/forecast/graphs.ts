@@ -1,5 +1,5 @@
 /** Every kind of graph that a run compiles, made as the trainer makes it and counted instead of run. */
-import { type BaseModel, textWidths } from "../../checkpoints/base.ts";
+import { type BaseConfigs, textWidths } from "../../checkpoints/base.ts";
 import { buildTextEncoding, buildVaeDecoding, buildVaeEncoding } from "../../checkpoints/conditioning.ts";
 import type { EngineFacts } from "../../engines/engine.ts";
 import { type FloatDType, type Graph, isQuantised } from "../../graph/graph.ts";
@@ -13,9 +13,6 @@ import { createRunGraphs, type LatentSize } from "../run-graphs.ts";
 import { fed } from "../sample.ts";
 import { textFormOf } from "../text-form.ts";
 import { prepareGraph } from "../weights.ts";
-
-/** What a forecast has to know of a base: its configurations. */
-export type ForecastBase = Pick<BaseModel, "unet" | "vae" | "textEncoders" | "pixelsPerLatent">;
 
 /** Pictures of one size. */
 export interface BucketLoad extends LatentSize {
@@ -59,11 +56,11 @@ export interface CountedGraphs {
 
 export interface ForecastInput {
   readonly settings: TrainSettings;
-  readonly base: ForecastBase;
+  readonly base: BaseConfigs;
   readonly dataset: DatasetLoad;
   readonly engine: EngineFacts;
   /** What this process holds before the run; of no account for an engine that is a process of its own. */
-  readonly residentBytes?: number;
+  readonly residentBytes?: number | undefined;
 }
 
 export function worstBucket({ buckets }: DatasetLoad): BucketLoad {

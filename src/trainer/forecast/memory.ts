@@ -120,10 +120,10 @@ function keptStep({ dataset }: ForecastInput, step: CountedGraph): CountedGraph 
 /** Making a graph takes JavaScript's memory, which stays with the process: bytes for each of its nodes. Measured. */
 const bytesPerMadeNode = 15_000;
 
-/** In this process, what it holds already, where that is more than what a fresh one would have. */
+/** In this process, on top of what it holds already, where that is more than what a fresh one would. */
 function startTerm({ engine: { overhead }, residentBytes = 0 }: ForecastInput, { step }: CountedGraphs): MemoryTerm {
   const { startBytes, isInProcess } = overhead;
-  const bytes = isInProcess ? Math.max(residentBytes, startBytes + bytesPerMadeNode * step.graph.nodes.length) : startBytes;
+  const bytes = isInProcess ? Math.max(residentBytes, startBytes) + bytesPerMadeNode * step.graph.nodes.length : startBytes;
   return { name: "engine", bytes, about: "the program and the engine's libraries" };
 }
 

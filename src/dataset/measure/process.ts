@@ -1,42 +1,35 @@
-/** What a measuring thread runs: reads files that it is told of, and measures those whose content is not known. */
+/** What a measuring process runs: reads files that it is told of, and measures those whose content is not known. */
 import { readFileSync } from "node:fs";
-import { parentPort } from "node:worker_threads";
-import { UserError } from "../../errors.ts";
+import { type Failure, failureOf, UserError } from "../../errors.ts";
+import { followParent } from "../../processes.ts";
 import { hashBytes, measureBytes, type MeasuredFile } from "./picture.ts";
 
-/** To a thread. */
+/** To a measuring process. */
 export type Order =
   | { readonly type: "read"; readonly id: number; readonly path: string }
   /** Answers `read`: measure the file, or forget it. */
   | { readonly type: "measure"; readonly id: number }
   | { readonly type: "forget"; readonly id: number };
 
-/** From a thread. */
+/** From a measuring process. */
 export type Answer =
   | { readonly type: "read"; readonly id: number; readonly fileHash: string }
   | { readonly type: "measured"; readonly id: number; readonly measured: Omit<MeasuredFile, "fileHash"> }
-  /** `isUserError`: the file is at fault; otherwise the program is. */
-  | {
-      readonly type: "failed";
-      readonly id: number;
-      readonly isUserError: boolean;
-      readonly message: string;
-      readonly fix: string | undefined;
-    };
+  /** A UserError: the file is at fault; otherwise the program is. */
+  | { readonly type: "failed"; readonly id: number; readonly failure: Failure };
 
 const files = new Map<number, { readonly path: string; readonly bytes: Uint8Array }>();
 
-parentPort?.on("message", (order: Order) => {
+followParent();
+process.on("message", (order: Order) => {
   void carryOut(order).catch((error: unknown) => {
     files.delete(order.id);
-    const isUserError = error instanceof UserError;
-    const message = error instanceof Error ? (isUserError ? error.message : (error.stack ?? error.message)) : String(error);
-    answer({ type: "failed", id: order.id, isUserError, message, fix: isUserError ? error.fix : undefined });
+    answer({ type: "failed", id: order.id, failure: failureOf(error) });
   });
 });
 
 function answer(message: Answer): void {
-  parentPort?.postMessage(message);
+  process.send?.(message);
 }
 
 async function carryOut(order: Order): Promise<void> {
