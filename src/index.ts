@@ -61,7 +61,7 @@ export { lineageNames } from "./models/lineages.ts";
 export type { LineageName } from "./models/lineages.ts";
 export { readDataset } from "./dataset/read.ts";
 export type { Dataset, DatasetItem, Finding, ReadDatasetOptions } from "./dataset/read.ts";
-export { insertTrigger } from "./dataset/captions.ts";
+export { insertTrigger, tellInserted } from "./dataset/captions.ts";
 export type { InspectionEvent } from "./dataset/inspect.ts";
 export type { CopyReport, DatasetReport, FacesReport, InspectionFinding, PictureReport } from "./dataset/report.ts";
 export { mendDataset } from "./dataset/mend.ts";

@@ -19,7 +19,7 @@ import {
 } from "../index.ts";
 import { defineCommand, type Terminal } from "./command.ts";
 import { followRun, type RunDone } from "./follow-run.ts";
-import { formatDuration, quotePath, wrapText } from "./format.ts";
+import { formatDuration, labelled, quotePath, wrapText } from "./format.ts";
 import { toldOnPage } from "./plan-page.ts";
 import { planRun } from "./plan-run.ts";
 import { formatRatio } from "./progress.ts";
@@ -114,7 +114,7 @@ export async function runDemo({ example, base, outFolder, steps }: DemoOptions, 
     onDone: async (done) => {
       const sheetPath = join(runFolder, "before-after.png");
       await drawSheet(sheetPath, example, base, plan, done, terminal);
-      terminal.out(await conclude(example, base, done, sheetPath));
+      terminal.out(await conclude(example, base, done, sheetPath, terminal.columns));
     },
   });
 }
@@ -197,6 +197,7 @@ async function conclude(
   base: BaseModel,
   { event, durationMs }: RunDone,
   sheetPath: string,
+  columns: number,
 ): Promise<string> {
   const { size } = await stat(event.path);
   // Started by npm in a clone, the command is reached through npm too.
@@ -205,12 +206,17 @@ async function conclude(
   return [
     "",
     "Done.",
-    `  Before and after  ${sheetPath}`,
-    `  Training time     ${formatDuration(durationMs)}`,
-    `  Held-out loss     ${ratio}`,
-    `  Kept              step ${event.step}. ${event.reason}`,
-    `  Adapter           ${event.path} (${formatBytes(size)})`,
-    `  Report            ${event.report}`,
+    ...labelled(
+      [
+        ["Before and after", sheetPath],
+        ["Training time", formatDuration(durationMs)],
+        ["Held-out loss", ratio],
+        ["Kept", `step ${event.step}. ${event.reason}`],
+        ["Adapter", `${event.path} (${formatBytes(size)})`],
+        ["Report", event.report],
+      ],
+      columns,
+    ),
     "",
     "Draw with it:",
     `  ${gesso} sample --base ${quotePath(base.name === "mini" ? "mini" : base.folder)} --lora ${quotePath(event.path)} --prompt "${trigger}, a red apple" --out apple.png`,

@@ -99,11 +99,16 @@ function diskRows(report: DoctorReport): readonly Row[] {
       ...(problem === null ? [] : [`cannot be written: ${problem}`]),
     ];
     const free = freeBytes === null ? [] : [`${formatBytes(freeBytes)} free`];
-    const text = `${names[role]} in ${path}: ${[...free, ...speeds].join(", ")}`;
+    const text = `${names[role]} in ${asFolder(path)}: ${[...free, ...speeds].join(", ")}`;
     const found = report.findings.filter(({ id }) => id.startsWith("disk-") && id.endsWith(`-${role}`));
     const mark = found.some((finding) => finding.mark === "broken") ? "broken" : found.length > 0 ? "mind" : "ok";
     return { mark, label: i === 0 ? "disk" : "", text };
   });
+}
+
+/** "runs" alone would read as a word. */
+function asFolder(path: string): string {
+  return /^\w+$/.test(path) ? `./${path}` : path;
 }
 
 function cardRow({ gpu }: Facts): Omit<Row, "mark"> {

@@ -7,7 +7,7 @@ import { quotePath, wrapText } from "./format.ts";
 const SHOWN = 5;
 const INDENT = 2;
 
-const labels = { error: "ERROR", warning: "Mind" } as const;
+const labels = { error: "ERROR", warning: "WARNING" } as const;
 type Severity = keyof typeof labels;
 
 interface ToldFinding {
@@ -16,16 +16,31 @@ interface ToldFinding {
   readonly text: string;
 }
 
-/** Lines without a line end: the dataset's findings, worst first. */
-export function datasetFindingLines(report: DatasetReport, columns: number): readonly string[] {
+/**
+ * Lines without a line end: the dataset's findings, worst first.
+ *
+ * @param base as --base takes it
+ */
+export function datasetFindingLines(report: DatasetReport, base: string, columns: number): readonly string[] {
   const told = report.findings.flatMap(({ severity, id, message, mend }): ToldFinding[] =>
     severity === "info" ? [] : [{ severity, id, text: `${message} ${mend}` }],
   );
   const { error, warning, info } = report.counts;
   const lines = tell(told, columns);
   const hidden = error + warning - lines.length + info;
-  const more = hidden > 0 ? [`${countOf(hidden, "more finding")}: gesso inspect ${quotePath(report.folder)}`] : [];
-  return [...lines, ...more.map((line) => indent(line, columns))];
+  return hidden > 0
+    ? [...lines, indent(`${countOf(hidden, "more finding")}: ${inspectCommand(report, base)}`, columns)]
+    : lines;
+}
+
+/** What tells all findings: the report is of these options. */
+function inspectCommand({ folder, target: { type, trigger } }: DatasetReport, base: string): string {
+  const options = [
+    ...(base === "mini" ? [] : ["--base", quotePath(base)]),
+    ...["--type", type],
+    ...(trigger === undefined ? [] : ["--trigger", quotePath(trigger)]),
+  ];
+  return `gesso inspect ${quotePath(folder)} ${options.join(" ")}`;
 }
 
 /** Lines without a line end: what the rules say of the plan, errors first. */

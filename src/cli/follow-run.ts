@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { readPlan, type TrainEvent } from "../index.ts";
 import { repeatBaseOptions } from "./base-options.ts";
 import type { Terminal } from "./command.ts";
-import { formatDuration, quotePath } from "./format.ts";
+import { formatDuration, labelled, quotePath } from "./format.ts";
 import { createProgressView } from "./progress-view.ts";
 
 type EventOf<T extends TrainEvent["type"]> = Extract<TrainEvent, { type: T }>;
@@ -78,18 +78,23 @@ export async function followRun(
 
 async function tellDone(done: RunDone, terminal: Terminal, { isJson, onDone }: FollowOptions): Promise<void> {
   if (onDone) return onDone(done);
-  if (!isJson) terminal.out(await describeDone(done));
+  if (!isJson) terminal.out(await describeDone(done, terminal.columns));
 }
 
-async function describeDone({ event, sheet, memory, durationMs }: RunDone): Promise<string> {
+async function describeDone({ event, sheet, memory, durationMs }: RunDone, columns: number): Promise<string> {
   return [
     "",
     `Done in ${formatDuration(durationMs)}.`,
-    `  Result   ${event.path}`,
-    `  Kept     step ${event.step}. ${event.reason}`,
-    ...(sheet === undefined ? [] : [`  Preview  ${sheet}`]),
-    `  Report   ${event.report}`,
-    ...(memory === undefined ? [] : [`  Memory   ${describeMemory(memory)}`]),
+    ...labelled(
+      [
+        ["Result", event.path],
+        ["Kept", `step ${event.step}. ${event.reason}`],
+        ...(sheet === undefined ? [] : [["Preview", sheet] as const]),
+        ["Report", event.report],
+        ...(memory === undefined ? [] : [["Memory", describeMemory(memory)] as const]),
+      ],
+      columns,
+    ),
     "",
     "Draw with it:",
     `  ${await suggestSample(event.path)}`,

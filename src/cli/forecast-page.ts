@@ -87,9 +87,8 @@ function timeLines({ forecast, plan, device }: RunProspect, detail: Detail): rea
 /** What takes less of the time is not told in short. */
 const restShare = 0.02;
 
-/** Below a tenth of a second in milliseconds. */
 function seconds(value: number): string {
-  return value < 0.1 ? `${(1000 * value).toPrecision(2)} ms` : formatDuration(1000 * value);
+  return formatDuration(1000 * value);
 }
 
 function diskLines({ disk }: RunProspect): readonly string[] {
@@ -101,7 +100,7 @@ function diskLines({ disk }: RunProspect): readonly string[] {
 }
 
 function moneyLines({ costs, forecast }: RunProspect, detail: Detail): readonly string[] {
-  const title = `Rented (prices of ${costs.date}, rates by rule of thumb; --prices FILE for your own)`;
+  const title = `On a rented card (prices of ${costs.date}, rates by rule of thumb; --prices FILE for your own)`;
   const { cheapest, fastest, cards, tooSmall } = costs;
   if (cheapest === undefined) return [title, "It fits no card of the table."];
   const mark = ({ card: { name } }: CardCost): string =>

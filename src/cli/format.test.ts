@@ -3,8 +3,9 @@ import { expect, test } from "vitest";
 import { cut, formatDuration, wrapText } from "./format.ts";
 
 test("durations use the two largest units that matter", () => {
-  const ms = [430, 9900, 42_000, 59_700, 200_000, 3_600_000, 7_500_000, 90_000_000];
+  const ms = [9.14, 430, 9900, 42_000, 59_700, 200_000, 3_600_000, 7_500_000, 90_000_000];
   expect(ms.map(formatDuration)).toEqual([
+    "9.1 ms",
     "0.4 s",
     "9.9 s",
     "42 s",

@@ -1,7 +1,8 @@
 /** Durations, paths and long texts as a terminal shows them. */
 
-/** "0.4 s", "42 s", "3 min 20 s", "2 h 5 min", "3 d 4 h". */
+/** "9.1 ms", "0.4 s", "42 s", "3 min 20 s", "2 h 5 min", "3 d 4 h". */
 export function formatDuration(ms: number): string {
+  if (ms > 0 && ms < 99.5) return `${ms.toPrecision(2)} ms`;
   if (ms < 9950) return `${(ms / 1000).toFixed(1)} s`;
   const seconds = Math.round(ms / 1000);
   if (seconds < 60) return `${seconds} s`;
@@ -34,6 +35,12 @@ export function wrapText(text: string, columns: number, indent = 0): string {
     }
   }
   return [...lines, line].join(`\n${" ".repeat(indent)}`);
+}
+
+/** Rows of a name and what there is to say of it, indented by two, wrapped beside the name. */
+export function labelled(rows: readonly (readonly [label: string, text: string])[], columns: number): readonly string[] {
+  const width = Math.max(...rows.map(([label]) => label.length));
+  return rows.map(([label, text]) => `  ${label.padEnd(width)}  ${wrapText(text, columns, width + 4)}`);
 }
 
 /** A path as a shell takes it. */

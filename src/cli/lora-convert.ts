@@ -32,7 +32,7 @@ export const loraConvertCommand = defineCommand({
   },
   examples: [
     "gesso lora convert pytorch_lora_weights.safetensors --to kohya --out mystyle.safetensors",
-    "gesso lora convert mystyle.safetensors --to peft --dtype float16 --out mystyle-diffusers.safetensors",
+    "gesso lora convert mystyle.safetensors --to peft --dtype float16 --out mystyle-peft.safetensors",
   ],
   async run({ positionals: [file = ""], options }, terminal) {
     const { out } = options;

@@ -37,9 +37,7 @@ export const loraExtractCommand = defineCommand({
     overwrite: outputOptions.overwrite,
     json: outputOptions.json,
   },
-  examples: [
-    "gesso lora extract tuned.safetensors --from sdxl.safetensors --rank 32 --parts unet --out tuned-lora.safetensors",
-  ],
+  examples: ["gesso lora extract tuned.safetensors --from sdxl.safetensors --parts unet --out lora.safetensors"],
   async run({ positionals: [tunedPath = ""], options }, terminal) {
     const { from, out, rank, energy } = options;
     if (from === undefined) throw wrongUse("extract", "--from", "know what it was tuned from");

@@ -1,5 +1,13 @@
 /** The page before a run: what the dataset holds, what will be done and why, and where it goes. */
-import { type DatasetReport, type Finding, placeDose, settingRows, settingsOf, type TrainPlan } from "../index.ts";
+import {
+  type DatasetReport,
+  type Finding,
+  placeDose,
+  settingRows,
+  settingsOf,
+  tellInserted,
+  type TrainPlan,
+} from "../index.ts";
 import { countOf } from "../words.ts";
 import { datasetFindingLines, planFindingLines } from "./findings-page.ts";
 import { quotePath, wrapText } from "./format.ts";
@@ -27,7 +35,7 @@ export function describePlan(plan: TrainPlan, dataset: DatasetSummary, columns: 
   return [
     "Dataset",
     ...datasetLines(plan, dataset).map((line) => indent(line, columns)),
-    ...(dataset.report ? datasetFindingLines(dataset.report, columns) : []),
+    ...(dataset.report ? datasetFindingLines(dataset.report, plan.base.value, columns) : []),
     "",
     "Plan",
     ...planLines(plan, columns),
@@ -38,10 +46,11 @@ export function describePlan(plan: TrainPlan, dataset: DatasetSummary, columns: 
 
 /** Where the run will lie and how it is gone on with, without a line end. */
 export function describePlace(plan: TrainPlan, columns: number): string {
+  const sheets = plan.previewPrompts.value.length === 0 ? "" : "preview sheets, ";
   return [
     "Where",
     indent(`Result: ${joinPath(plan.runFolder.value, `${plan.name.value}.safetensors`)}`, columns),
-    indent("Beside it: plan.json with every setting and its reason, checkpoints, preview sheets, report.html.", columns),
+    indent(`Beside it: plan.json with every setting and its reason, checkpoints, ${sheets}report.html.`, columns),
     indent(`Ctrl-C saves and stops; gesso train --resume ${quotePath(plan.runFolder.value)} goes on.`, columns),
   ].join("\n");
 }
@@ -74,9 +83,11 @@ function datasetLines(plan: TrainPlan, dataset: DatasetSummary): string[] {
   ];
 }
 
+/** As the run tells it, too. */
 function describeTrigger(trigger: string, added: number, pictures: number): string {
-  if (added === 0) return `The trigger word "${trigger}" stands in every caption already.`;
-  return `The trigger word "${trigger}" was put in front of ${added} of ${pictures} captions that lacked it.`;
+  return added === 0
+    ? `The trigger word "${trigger}" stands in every caption already.`
+    : tellInserted(trigger, added, pictures);
 }
 
 function describeFinding({ message, fix }: Finding): string {

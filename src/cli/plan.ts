@@ -16,7 +16,7 @@ export const planCommand = defineCommand({
   headings: trainHeadings,
   examples: [
     "gesso plan ./pictures --type style --trigger mystyle",
-    "gesso plan ./pictures --type character --trigger sks --base sdxl.safetensors --python ~/venv/bin/python",
+    "gesso plan ./pictures --type character --trigger sks --base sdxl.safetensors --gpus 2",
     "gesso plan ./pictures --type style --trigger mystyle --prices my-prices.json --json",
   ],
   async run({ positionals: [dataset = ""], options }, terminal) {

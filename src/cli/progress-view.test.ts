@@ -52,7 +52,8 @@ test("a run that nobody watches is told in plain lines", () => {
   const lines = replay(false);
   expect(lines.slice(0, 7).join("\n")).toMatchInlineSnapshot(`
     "Encoding pictures ...
-    40 steps: 32 pictures to learn from, 4 held out; 70 layers, 1,200,000 weights (2.4 MB on disk); on a processor (2 threads).
+    40 steps: 32 pictures to learn from, 4 held out; 70 layers, 1,200,000 weights (2.4 MB on
+    disk); on a processor (2 threads).
     Note: new
     Before the first step: loss 0.1200 on held-out pictures; what follows is compared with it.
     step 1/40  loss 0.1000  900 MB

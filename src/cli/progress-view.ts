@@ -3,6 +3,7 @@ import { formatBytes } from "../bytes.ts";
 import type { TrainEvent } from "../index.ts";
 import { countOf } from "../words.ts";
 import type { Terminal } from "./command.ts";
+import { wrapText } from "./format.ts";
 import { advance, formatRatio, initialProgress, isTimeToTell, markTold, phaseTexts, renderProgress } from "./progress.ts";
 
 export interface ProgressView {
@@ -40,7 +41,7 @@ export function createProgressView(
     show(event) {
       state = advance(state, event, now());
       const line = describeEvent(event, told);
-      if (line !== undefined) terminal.out(line);
+      if (line !== undefined) terminal.out(wrapText(line, terminal.columns));
       if (terminal.isInteractive) terminal.status(renderProgress(state, terminal.columns - 1));
       else tellPlainly(event);
     },

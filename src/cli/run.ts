@@ -74,7 +74,7 @@ export async function runCli(args: readonly string[], terminal: Terminal, versio
 
 function unknownCommand(name: string): UserError {
   const nearest = findNearest(name, Object.keys(commands));
-  const fix = nearest ? `Did you mean: gesso ${nearest}?` : `Commands: ${Object.keys(commands).join(", ")}.`;
+  const fix = nearest ? `Did you mean: gesso ${nearest}?` : `The commands are ${Object.keys(commands).join(", ")}.`;
   return new UserError(`There is no command "${name}".`, { fix, exitCode: 2 });
 }
 

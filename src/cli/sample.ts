@@ -88,9 +88,9 @@ export const sampleCommand = defineCommand({
   headings: { count: "Several pictures:", engine: "Running:" },
   examples: [
     'gesso sample --base mini --prompt "a red apple" --out apple.png',
-    'gesso sample --lora mystyle.safetensors:0.8 --prompt "mystyle, a red apple" --count 4 --out apple.png',
-    'gesso sample --lora a.safetensors --prompt "a red apple" --grid weight=0,0.5,0.8,1 --grid seed=1,2,3 --out sheet.png',
-    'gesso sample --prompts prompts.txt --grid "lora=none,step-100.safetensors,step-200.safetensors" --out sheet.png',
+    'gesso sample --lora mystyle.safetensors:0.8 --prompt "mystyle, an apple" --count 4 --out apple.png',
+    'gesso sample --lora a.safetensors --prompt "a fox" --grid weight=0,1 --grid seed=1,2 --out a.png',
+    'gesso sample --prompts prompts.txt --grid "lora=none,step-100.safetensors" --out sheet.png',
   ],
   async run({ options: given }, terminal) {
     const { out } = given;

@@ -47,7 +47,12 @@ const howLong = {
   },
   "preview-every": { kind: "integer", value: "N", about: "Steps between preview sheets; 0 draws one at the end." },
   "no-previews": { kind: "switch", about: "Draw no preview sheets: less time, and less memory." },
-  "held-out": { kind: "number", value: "SHARE", about: "Pictures that are only measured on: 0 to 0.5.", default: "0.12" },
+  "held-out": {
+    kind: "number",
+    value: "SHARE",
+    about: "Share of the pictures that is only measured on: 0 to 0.5.",
+    default: "0.12",
+  },
 } as const satisfies OptionTable;
 
 const adapter = {
@@ -67,7 +72,7 @@ const advanced = {
   resolution: {
     kind: "integer",
     value: "PX",
-    about: "Side of the square that pictures are scaled to in area.",
+    about: "Pictures are scaled to the area of a square of this side.",
     default: "the base's own",
     min: 8,
   },
@@ -140,14 +145,14 @@ const trainingEngine = {
     kind: "text",
     value: "KIND",
     about:
-      "Keep the UNet's frozen weights in int8 or nf4: a half or a quarter of the memory that bfloat16 takes, at some loss (torch engine).",
+      "Keep the UNet's frozen weights in int8 or nf4: a half or a quarter of the memory that bfloat16 takes, at some loss; with the torch engine.",
     default: "as precision",
     choices: basePrecisions,
   },
   gpus: {
     kind: "integer",
     value: "N",
-    about: "GPUs that share each step, every one with a batch of its own (torch engine).",
+    about: "GPUs that share each step, every one with a batch of its own; with the torch engine.",
     default: "1",
     min: 1,
   },

@@ -1,10 +1,12 @@
 /** gesso train: plans a run, says what it will do and why, carries it out, and says what came of it. */
 import { UserError } from "../errors.ts";
-import { resumeTraining } from "../index.ts";
+import { readPlan, resumeTraining, type TrainPlan } from "../index.ts";
+import { countOf } from "../words.ts";
 import { askForMissing } from "./ask.ts";
 import { openChosenBase } from "./base-options.ts";
 import { defineCommand, type Terminal } from "./command.ts";
 import { followRun } from "./follow-run.ts";
+import { wrapText } from "./format.ts";
 import { planRun, prospectOf, readPrices } from "./plan-run.ts";
 import { readChoices } from "./run-choices.ts";
 import { startRun } from "./start-run.ts";
@@ -62,9 +64,15 @@ async function resume(folder: string, dataset: string | undefined, options: Trai
       },
     );
   }
+  const isJson = options.json === true;
+  if (!isJson) terminal.out(wrapText(describeResumed(await readPlan(folder), folder), terminal.columns));
   const preflight = options["no-preflight"] !== true;
   const { python, torchrun } = options;
-  return followRun(resumeTraining(folder, { signal: terminal.signal, python, torchrun, preflight }), terminal, {
-    isJson: options.json === true,
-  });
+  return followRun(resumeTraining(folder, { signal: terminal.signal, python, torchrun, preflight }), terminal, { isJson });
+}
+
+/** What the run is, for who has forgotten. */
+function describeResumed({ type, base, trigger, steps }: TrainPlan, folder: string): string {
+  const word = trigger.value === null ? "" : `, trigger word "${trigger.value}"`;
+  return `Going on with ${folder}: a ${type.value} on ${base.reason}${word}, ${countOf(steps.value, "step")} in all, as its plan.json says.`;
 }

@@ -31,9 +31,10 @@ export function welcome(columns: number): string {
     "",
     "  npx gesso demo",
     "",
-    wrapText(
-      "Then your own: npx gesso train ./pictures. All commands: npx gesso --help. What this machine can do: npx gesso doctor.",
-      width,
-    ),
+    "Then:",
+    "",
+    "  npx gesso train ./pictures  train on your own; it asks for what it needs to know",
+    "  npx gesso doctor            what this machine can do, and what is in the way",
+    "  npx gesso --help            all commands",
   ].join("\n");
 }

@@ -26,6 +26,13 @@ export function insertTrigger(caption: string, trigger: string): TriggeredCaptio
   return { caption: caption === "" ? word : `${word}, ${caption}`, isAdded: true };
 }
 
+/** What was done to the captions of a dataset. @param added captions that the trigger word was put in front of */
+export function tellInserted(trigger: string, added: number, captions: number): string {
+  const which =
+    added === captions ? `all ${captions} captions: none had it` : `${added} of ${captions} captions, which lacked it`;
+  return `The trigger word "${trigger}" was put in front of ${which}.`;
+}
+
 /** Whether `trigger` stands in `caption` as whole words, in whatever case. */
 export function hasTrigger(caption: string, trigger: string): boolean {
   const words = tidyCaption(trigger)

@@ -1,7 +1,7 @@
 /** The dataset as a run sees it: captions with the trigger, buckets, and which pictures are held out. */
 import { assignBucket, type Bucket, type BucketFit, makeBuckets } from "../dataset/buckets.ts";
 import { hashFile, makeCacheKey } from "../dataset/cache.ts";
-import { insertTrigger } from "../dataset/captions.ts";
+import { insertTrigger, tellInserted } from "../dataset/captions.ts";
 import { type Dataset, type DatasetItem, readDataset } from "../dataset/read.ts";
 import { chooseHeldOut } from "../dataset/split.ts";
 import { UserError } from "../errors.ts";
@@ -138,5 +138,5 @@ function hashOf(pictures: readonly RunPicture[]): string {
 function describe({ findings, items }: Dataset, added: number, trigger: string | null): readonly string[] {
   const told = findings.filter(({ severity }) => severity !== "info").map(({ message, fix }) => `${message} ${fix}`);
   if (added === 0 || trigger === null) return told;
-  return [...told, `The trigger word "${trigger}" was put in front of ${added} of ${items.length} captions that lacked it.`];
+  return [...told, tellInserted(trigger, added, items.length)];
 }

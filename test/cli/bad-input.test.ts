@@ -141,7 +141,7 @@ describe("settings are refused", () => {
   });
 
   test.each([
-    [["paint"], 'There is no command "paint".\nFix: Commands: inspect, plan, train, sample, lora, doctor, setup, demo.'],
+    [["paint"], 'There is no command "paint".\nFix: The commands are inspect, plan, train, sample, lora, doctor, setup, demo.'],
     [["trian"], 'There is no command "trian".\nFix: Did you mean: gesso train?'],
     [["train"], "gesso train needs a folder of pictures, or --resume with the folder of a run."],
     [["train", "x", "--stesp", "5"], "gesso train has no option --stesp.\nFix: Did you mean --steps?"],

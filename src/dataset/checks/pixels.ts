@@ -114,7 +114,9 @@ export const pixelChecks: readonly Check[] = [
       perPicture(
         facts,
         ({ measurement: { entropyBits } }) =>
-          entropyBits < limit("entropyBits") ? { severity: "warning", measured: `${entropyBits.toFixed(1)} bits` } : undefined,
+          entropyBits < limit("entropyBits")
+            ? { severity: "warning", measured: `${entropyBits.toFixed(1)} bits a pixel` }
+            : undefined,
         (count) => `${count} ${count.startsWith("1 ") ? "shows" : "show"} almost nothing.`,
       ),
   },

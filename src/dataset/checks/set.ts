@@ -1,4 +1,5 @@
 /** Checks of the set as a whole: size, variety, balance, buckets. */
+import { countOf } from "../../words.ts";
 import { setSizes } from "../thresholds.ts";
 import { namesCertainPlace } from "../caption-places.ts";
 import { groupPairs } from "../compare.ts";
@@ -75,7 +76,7 @@ export const setChecks: readonly Check[] = [
       return [
         {
           severity: "warning",
-          message: `${percent(most / pictures.length)} of the pictures stand on the same plain ground.`,
+          message: `${most === pictures.length ? "All" : `${percent(most / pictures.length)} of the`} pictures stand on the same plain ground.`,
           pictures: [],
         },
       ];
@@ -139,7 +140,7 @@ export const setChecks: readonly Check[] = [
       const list = small.map(({ widthPx, heightPx, exposures }) => `${widthPx} x ${heightPx}: ${exposures}`).join(", ");
       const message = isScattered
         ? `${pictures.length} pictures are spread over ${buckets.length} buckets.`
-        : `${small.length} of ${buckets.length} buckets hold fewer than a batch of ${target.batch} (${list}).`;
+        : `${small.length} of ${countOf(buckets.length, "bucket")} ${small.length === 1 ? "holds" : "hold"} fewer pictures than a batch of ${target.batch} (${list}).`;
       return [{ severity: "warning", message, pictures: [] }];
     },
   },
