@@ -25,10 +25,14 @@ const STRAY = 0.04;
 const FILLED = 0.5;
 /** Lines within which the bar's edge passes: compression blurs it by up to a block of 8, and resizing by a little. */
 const EDGE_PX = 10;
+/** Along a straight edge so much of the line changes within `STRAIGHT_PX` lines; a figure's outline takes more. */
+const STRAIGHT = 0.6;
+const STRAIGHT_PX = 5;
 /** Lines of a bar whose grain is measured, at least. */
 const GRAIN_LINES = 8;
-/** Corners inside the bars, of four, that have a bar's colour where it is the ground of a drawing. */
+/** Corners inside the bars, of four, that have a bar's colour where it is the ground of a drawing; and where two sides are not straight. */
 const GROUND_CORNERS = 3;
+const GROUND_CORNERS_ROUND = 2;
 /** Points looked at along a line. */
 const POINTS = 200;
 
@@ -38,9 +42,11 @@ interface Side {
   readonly grain: number;
   /** Of the outermost line, where that is of one colour. */
   readonly colour: Colour | undefined;
+  /** Whether the bar ends in a straight edge; true where there is none. */
+  readonly isStraight: boolean;
 }
 
-const NONE: Side = { px: 0, grain: 0, colour: undefined };
+const NONE: Side = { px: 0, grain: 0, colour: undefined, isStraight: true };
 
 type Colour = readonly [r: number, g: number, b: number];
 
@@ -87,8 +93,10 @@ export function measureBorders(pixels: Pixels): Borders | undefined {
  */
 function isGround({ colour }: Side, others: readonly Side[], corners: readonly Colour[]): boolean {
   if (!colour) return false;
-  const isAround = others.some((other) => other.px === 0 && other.colour && isNear(other.colour, colour));
-  return isAround || corners.filter((corner) => isNear(corner, colour)).length >= GROUND_CORNERS;
+  const like = others.filter((other) => other.colour && isNear(other.colour, colour));
+  const isRound = like.filter(({ isStraight }) => !isStraight).length >= 2;
+  const least = isRound ? GROUND_CORNERS_ROUND : GROUND_CORNERS;
+  return like.some(({ px }) => px === 0) || corners.filter((corner) => isNear(corner, colour)).length >= least;
 }
 
 /** Colours in the corners of what lies inside the bars, a little off their blurred edges. */
@@ -133,21 +141,31 @@ function findBar(data: Uint8Array, points: Int32Array, { from, lineStep, lines }
   while (flat < lines && isFlat(data, points, from + flat * lineStep, colour, tolerance)) flat++;
   if (flat >= lines) return undefined;
   if (flat === 0) return NONE;
-  const open: Side = { px: 0, grain: 0, colour };
+  const open: Side = { px: 0, grain: 0, colour, isStraight: true };
   // From well before the edge to just after it: a slope, such as that of an evening sky, changes little over so few lines.
   const before = from + Math.max(0, flat - EDGE_PX / 2) * lineStep;
+  const shares: number[] = [];
   for (let line = flat; line < Math.min(lines, flat + EDGE_PX); line++) {
-    const start = from + line * lineStep;
-    let count = 0;
-    for (const at of points) {
-      const known = before + at;
-      const colourBefore = [data[known] ?? 0, data[known + 1] ?? 0, data[known + 2] ?? 0] as const;
-      if (differ(data, start + at, colourBefore, tolerance)) count++;
-    }
-    if (count / POINTS >= FILLED)
-      return { px: line, grain: grainOf(data, points, { from, lineStep, lines: line }, colour), colour };
+    const share = shareChanged(data, points, before, from + line * lineStep, tolerance);
+    shares.push(share);
+    if (share < FILLED) continue;
+    const grain = grainOf(data, points, { from, lineStep, lines: line }, colour);
+    // Blur may take the last of it a line or two further.
+    const after = shareChanged(data, points, before, from + Math.min(lines - 1, line + 2) * lineStep, tolerance);
+    return { px: line, grain, colour, isStraight: after - (shares.at(2 - STRAIGHT_PX) ?? 0) >= STRAIGHT };
   }
   return open;
+}
+
+/** Of a line's points, those that are of another colour than the same points of the line at `before`. */
+function shareChanged(data: Uint8Array, points: Int32Array, before: number, start: number, tolerance: number): number {
+  let count = 0;
+  for (const at of points) {
+    const known = before + at;
+    const colourBefore = [data[known] ?? 0, data[known + 1] ?? 0, data[known + 2] ?? 0] as const;
+    if (differ(data, start + at, colourBefore, tolerance)) count++;
+  }
+  return count / POINTS;
 }
 
 /** Of the outer three quarters of a bar, which compression does not reach from the edge. */

@@ -38,6 +38,14 @@ describe("measurePixels", () => {
     expect(measurePixels(await pixelsOf(sharp(beside))).borders).toEqual({ ...none, leftPx: 30 });
   });
 
+  test("a figure that fills the corners of its box on two sides is none either, where its sides are not straight", async () => {
+    const telephone = Buffer.from(
+      `<svg width="256" height="256"><rect width="256" height="256" fill="#fff"/><path d="M16 223v-40l50-90q62-20 124 0l50 90v40zM16 110v-20q0-55 112-57 112 2 112 57v20h-40q-72-30-144 0z"/></svg>`,
+    );
+    const none = { leftPx: 0, topPx: 0, rightPx: 0, bottomPx: 0 };
+    expect(measurePixels(await pixelsOf(sharp(telephone).flatten())).borders).toEqual(none);
+  });
+
   test("a blur is as wide at a tenth of the contrast", async () => {
     const blurred = await sharp(await plain().png().toBuffer())
       .blur(3)
