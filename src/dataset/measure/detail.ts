@@ -11,7 +11,7 @@ import type { Pixels } from "../../formats/images.ts";
 const POINTS = 64;
 const BINS = POINTS / 2 + 1;
 /** Rows and columns looked at, spread evenly; and so many where most of the picture shows nothing. */
-const LINES = 20;
+const LINES = 12;
 const MANY_LINES = 80;
 /** Stretches that show something below which more lines are looked at, and below which nothing can be told: one edge falls on pixels by chance. */
 const ENOUGH = 160;
