@@ -72,17 +72,20 @@ function findRepeats(pictures: readonly Comparable[]): {
 function findAltered(pictures: readonly Comparable[]): readonly CopyPair[] {
   const pairs = new Map<number, CopyPair>();
   const index = indexHashes(pictures.map(({ hash }) => hash));
-  for (const [a, first] of pictures.entries()) {
+  for (const [a, own] of pictures.entries()) {
+    let first: Comparable | undefined;
     const look = (isMirrored: boolean) => (b: number, distance: number) => {
       const second = pictures[b];
       if (!second || b === a || (!isMirrored && b < a)) return;
+      // Read once: a thumbnail may lie on disk.
+      first ??= { ...own };
       const key = Math.min(a, b) * pictures.length + Math.max(a, b);
       const pair = compare(first, second, distance, isMirrored);
       if (pair && pair.correlation > (pairs.get(key)?.correlation ?? 0))
         pairs.set(key, { a: Math.min(a, b), b: Math.max(a, b), ...pair });
     };
-    index.near(first.hash, thresholds.similarHashBits.value, look(false));
-    index.near(first.mirrorHash, thresholds.similarHashBits.value, look(true));
+    index.near(own.hash, thresholds.similarHashBits.value, look(false));
+    index.near(own.mirrorHash, thresholds.similarHashBits.value, look(true));
   }
   return [...pairs.values()];
 }

@@ -9,7 +9,7 @@ import {
   isSureCopy,
 } from "./checks/check.ts";
 import { findClusters, measureDiversity } from "./clusters.ts";
-import { findCopies, groupPairs } from "./compare.ts";
+import { type Comparable, findCopies, groupPairs } from "./compare.ts";
 import type { Face } from "../models/faces/boxes.ts";
 import { findAllFaces, type FindFaces } from "./faces.ts";
 import { findMarks } from "./marks.ts";
@@ -17,6 +17,7 @@ import { compare } from "./folders.ts";
 import { type MeasurePool, openMeasurePool } from "./measure-pool.ts";
 import type { MeasuredFile } from "./measure/picture.ts";
 import { type MeasurementCache, openMeasurementCache, stampOf } from "./measurement-cache.ts";
+import { type MeasurementStore, openMeasurementStore } from "./measurement-store.ts";
 import { admitPicture, type DatasetItem, type Finding, listPictures, nothingUsable, type PictureFile } from "./read.ts";
 import { type DatasetReport, writeReport } from "./report.ts";
 import { describeTrigger, type DrawTrigger, type TriggerDrawing } from "./trigger-facts.ts";
@@ -63,13 +64,26 @@ export type InspectionEvent =
  * @throws UserError for a folder that is missing or without any picture that can be used
  */
 export async function* inspectDataset(folder: string, options: InspectOptions): AsyncGenerator<InspectionEvent, void> {
+  const store = openMeasurementStore();
+  try {
+    yield* inspectWith(store, folder, options);
+  } finally {
+    store.close();
+  }
+}
+
+async function* inspectWith(
+  store: MeasurementStore,
+  folder: string,
+  options: InspectOptions,
+): AsyncGenerator<InspectionEvent, void> {
   const { target, signal, defaultCaption } = options;
   const list = await listPictures(folder, defaultCaption === undefined ? {} : { defaultCaption });
   const total = list.pictures.length;
   if (total === 0) throw nothingUsable(list, list.findings);
   const results: MeasureResult[] = [];
   let [done, remembered] = [0, 0];
-  for await (const result of measureAll(list.pictures, options)) {
+  for await (const result of measureAll(list.pictures, store, options)) {
     done++;
     if (result.isRemembered) remembered++;
     results.push(result);
@@ -141,7 +155,11 @@ interface MeasureResult {
 }
 
 /** In the order in which they are ready. Stops starting pictures when asked to; what was measured is written down in any case. */
-async function* measureAll(pictures: readonly PictureFile[], options: InspectOptions): AsyncGenerator<MeasureResult, void> {
+async function* measureAll(
+  pictures: readonly PictureFile[],
+  store: MeasurementStore,
+  options: InspectOptions,
+): AsyncGenerator<MeasureResult, void> {
   const cache = openMeasurementCache(options.cacheFolder);
   const pool = openMeasurePool(options.processes);
   const queue = pictures.values();
@@ -149,7 +167,7 @@ async function* measureAll(pictures: readonly PictureFile[], options: InspectOpt
   const start = (slot: number): void => {
     const next = options.signal?.aborted ? undefined : queue.next();
     if (!next?.value) return void running.delete(slot);
-    const task = measureOne(next.value, cache, pool).then((result) => ({ slot, result }));
+    const task = measureOne(next.value, { cache, pool, store }).then((result) => ({ slot, result }));
     // The first failure ends the inspection; of others nobody is told.
     task.catch(() => undefined);
     running.set(slot, task);
@@ -167,7 +185,10 @@ async function* measureAll(pictures: readonly PictureFile[], options: InspectOpt
   }
 }
 
-async function measureOne(picture: PictureFile, cache: MeasurementCache, pool: MeasurePool): Promise<MeasureResult> {
+async function measureOne(
+  picture: PictureFile,
+  { cache, pool, store }: { readonly cache: MeasurementCache; readonly pool: MeasurePool; readonly store: MeasurementStore },
+): Promise<MeasureResult> {
   const { path, name } = picture;
   let [file, isRemembered]: [MeasuredFile | undefined, boolean] = [undefined, false];
   const readHeader = async () => {
@@ -184,7 +205,11 @@ async function measureOne(picture: PictureFile, cache: MeasurementCache, pool: M
   const { item, findings } = await admitPicture(picture, readHeader, false);
   // Not this picture's fault alone: all that follow would fail.
   if (pool.failure) throw pool.failure;
-  return { name, picture: item && file && { item, file }, findings, isRemembered };
+  return { name, picture: item && keepPicture(item, file, store), findings, isRemembered };
+}
+
+function keepPicture(item: DatasetItem, file: MeasuredFile | undefined, store: MeasurementStore): MeasuredPicture | undefined {
+  return file && { item, file: { fileHash: file.fileHash, measurement: store.keep(file.measurement) } };
 }
 
 /** Everything that the checks look at, from measurements and captions. */
@@ -202,10 +227,9 @@ export function gatherFacts(
     fit: assignBucket(item.widthPx, item.heightPx, set),
     caption: describeCaption(item.caption, target),
   }));
-  const copies = findCopies(pictures.map(({ fileHash, measurement }) => ({ fileHash, ...measurement })));
+  const copies = findCopies(pictures.map(toComparable));
   const copyGroups = groupPairs(pictures.length, copies.filter(isSureCopy));
   const descriptors = pictures.map(({ measurement }) => measurement.descriptor);
-  const corners = pictures.map(({ measurement }) => measurement.corners);
   return {
     target,
     pictures,
@@ -213,11 +237,25 @@ export function gatherFacts(
     copyGroups,
     clusters: findClusters(descriptors),
     diversity: measureDiversity(descriptors),
-    marks: findMarks(corners, copyGroups),
+    marks: findMarks(
+      pictures.map(({ measurement }) => measurement),
+      copyGroups,
+    ),
     buckets: countBuckets(pictures),
     trigger:
       target.trigger === undefined ? undefined : { ...describeTrigger(target.trigger, target.tokenizer), baseDraws: drawing },
     faces,
+  };
+}
+
+/** Its thumbnail is read when it is asked for. */
+function toComparable({ fileHash, measurement }: Pick<InspectedPicture, "fileHash" | "measurement">): Comparable {
+  const { pixelHash, hash, mirrorHash, colours, widthPx, heightPx, entropyBits } = measurement;
+  return {
+    ...{ fileHash, pixelHash, hash, mirrorHash, colours, widthPx, heightPx, entropyBits },
+    get thumb() {
+      return measurement.thumb;
+    },
   };
 }
 

@@ -2,7 +2,10 @@
 import { CORNER_COLUMNS, CORNER_ROWS, cornerNames, type CornerName } from "./measure/corners.ts";
 import { dot, levelContrast } from "./mark-fields.ts";
 import { hasMark, isMark, likenessTo, type Mark, markOf, type Member, SIZE, templateOf } from "./mark-shape.ts";
+import type { PictureMeasurement } from "./measure/picture.ts";
 import { thresholds } from "./thresholds.ts";
+
+type Cornered = Pick<PictureMeasurement, "corners">;
 
 export interface RepeatedMark {
   readonly corner: CornerName;
@@ -30,49 +33,52 @@ const ROUNDS = 4;
  * What many pictures share in a corner while all else in it differs (the persistent edges of Dekel et al. 2017, for sets of which only
  * a part is marked). Marks must stand at the same share of the shorter side.
  *
- * @param corners of each picture, see `measureCorners`
+ * @param pictures whose corners may be read anew each time they are asked for: few are looked at, and not for long
  * @param groups copies of each other, which share everything and so no mark: only the first of each is looked at
  */
-export function findMarks(corners: readonly Int8Array[], groups: readonly (readonly number[])[]): readonly RepeatedMark[] {
+export function findMarks(pictures: readonly Cornered[], groups: readonly (readonly number[])[]): readonly RepeatedMark[] {
   const repeated = new Set(groups.flatMap((group) => group.slice(1)));
   const groupOf = new Map(groups.flatMap((group) => group.map((index) => [index, group] as const)));
-  const distinct = [...corners.keys()].filter((index) => !repeated.has(index));
+  const distinct = [...pictures.keys()].filter((index) => !repeated.has(index));
   return cornerNames.flatMap((corner, place) => {
-    const own = distinct.map((index) => corners[index]?.subarray(place * SIZE, (place + 1) * SIZE) ?? new Int8Array(SIZE));
-    const found = findInCorner(own, place);
-    const pictures = found.flatMap((i) => groupOf.get(distinct[i] ?? 0) ?? [distinct[i] ?? 0]).sort((a, b) => a - b);
-    return found.length > 0 ? [{ corner, pictures: [...new Set(pictures)] }] : [];
+    const fieldOf = (i: number): Float32Array => {
+      const corners = pictures[distinct[i] ?? 0]?.corners ?? new Int8Array(4 * SIZE);
+      return levelContrast(corners.subarray(place * SIZE, (place + 1) * SIZE));
+    };
+    const found = findInCorner(distinct.length, fieldOf, place);
+    const marked = found.flatMap((i) => groupOf.get(distinct[i] ?? 0) ?? [distinct[i] ?? 0]).sort((a, b) => a - b);
+    return found.length > 0 ? [{ corner, pictures: [...new Set(marked)] }] : [];
   });
 }
 
+/** See `levelContrast`, of a picture by its place. */
+type FieldOf = (place: number) => Float32Array;
+
 /** Places of the pictures that have the mark of a corner; none where there is no mark. */
-function findInCorner(corners: readonly Int8Array[], corner: number): readonly number[] {
-  const least = Math.max(thresholds.markMinimum.value, thresholds.markShare.value * corners.length);
-  if (corners.length < least) return [];
-  const count = Math.min(corners.length, MAX_SAMPLE);
-  const sample = Array.from({ length: count }, (_, i) => Math.floor((i * corners.length) / count)).flatMap((i) => {
-    const own = corners[i];
-    return own ? [levelContrast(own)] : [];
-  });
-  const needed = Math.max(thresholds.markMinimum.value, (SAMPLED * least * count) / corners.length);
+function findInCorner(all: number, fieldOf: FieldOf, corner: number): readonly number[] {
+  const least = Math.max(thresholds.markMinimum.value, thresholds.markShare.value * all);
+  if (all < least) return [];
+  const count = Math.min(all, MAX_SAMPLE);
+  const sample = Array.from({ length: count }, (_, i) => fieldOf(Math.floor((i * all) / count)));
+  const needed = Math.max(thresholds.markMinimum.value, (SAMPLED * least * count) / all);
   const marks = findSeeds(sample, needed).flatMap((seed) => {
     const mark = growMark(sample, seed);
     return mark && mark.members.length >= needed && isMark(mark, corner) ? [mark] : [];
   });
-  return findMarked(corners, marks, least);
+  return findMarked(all, fieldOf, marks, least);
 }
 
 /** Places of the pictures that have the first of the marks that at least so many have. */
-function findMarked(corners: readonly Int8Array[], marks: readonly Mark[], least: number): readonly number[] {
+function findMarked(all: number, fieldOf: FieldOf, marks: readonly Mark[], least: number): readonly number[] {
   let left = marks.map((mark) => ({ mark, found: [] as number[] }));
   let seen = 0;
-  for (const place of withoutRhythm(corners.length)) {
+  for (const place of withoutRhythm(all)) {
     if (left.length === 0) break;
-    const field = levelContrast(corners[place] ?? new Int8Array(SIZE));
+    const field = fieldOf(place);
     for (const { mark, found } of left) if (hasMark(mark, field)) found.push(place);
     seen++;
     if (seen % LOOK_EACH !== 0) continue;
-    left = left.filter(({ found }) => mayReach(found.length, seen, least, corners.length));
+    left = left.filter(({ found }) => mayReach(found.length, seen, least, all));
     const first = left.findIndex(({ found }) => found.length >= least);
     if (first >= 0) left = left.slice(0, first + 1);
   }

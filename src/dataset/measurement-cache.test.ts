@@ -45,6 +45,20 @@ test("what was measured comes back value by value, by its path and by its conten
   await cache.close();
 });
 
+test("what an inspection measured is found by its content before it is written and after", async () => {
+  const cache = openMeasurementCache(join(root, "same"));
+  const files = ["a1", "a2", "a3"].map((start) => measuredFile(hash(start)));
+  for (const [i, file] of files.entries()) {
+    // Bytes and letters of a line differ where a path is not of plain letters.
+    await cache.add(`/größe/${i}.png`, stamp, file);
+    expect((await cache.findContent(file.fileHash))?.measurement).toBe(file.measurement);
+  }
+  // Longer than lines wait.
+  await expect.poll(async () => (await cache.findContent(hash("a3")))?.measurement).not.toBe(files[2]?.measurement);
+  for (const [i, file] of files.entries()) expect(await cache.find(`/größe/${i}.png`, stamp)).toEqual(file);
+  await cache.close();
+});
+
 test("a content is written once, whatever files hold it", async () => {
   const folder = join(root, "once");
   await remember(folder, "/a.png", measuredFile(hash("c")));

@@ -82,7 +82,7 @@ export function openMeasurementCache(folder: string | undefined): MeasurementCac
       const [ofPath, ofContent] = [await shardOf(keyOfPath(name)), await shardOf(fileHash)];
       if (!ofContent.contents.has(fileHash)) {
         ofContent.contents.set(fileHash, { fileHash, header, measurement });
-        write(ofContent, { hash: fileHash, version: MEASUREMENT_VERSION, header, m: packed(measurement) });
+        write(ofContent, { hash: fileHash, version: MEASUREMENT_VERSION, header, m: packed(measurement) }, fileHash);
       }
       ofPath.paths.set(name, { ...stamp, hash: fileHash });
       write(ofPath, { path: name, ...stamp, hash: fileHash });
@@ -90,7 +90,7 @@ export function openMeasurementCache(folder: string | undefined): MeasurementCac
     async close() {
       for (const shard of await Promise.all(shards.values())) {
         await flush(shard);
-        await shard.handle?.close();
+        await (await shard.handle)?.close();
       }
       shards.clear();
     },
@@ -105,15 +105,21 @@ interface Place {
 
 interface Shard {
   readonly file: string;
-  /** To read from; undefined where there was no file. */
-  readonly handle: FileHandle | undefined;
+  /** To read from; undefined until there is a file. */
+  handle: Promise<FileHandle | undefined> | undefined;
   readonly paths: Map<string, FileStamp & { readonly hash: string }>;
-  /** By the content's hash. What this inspection measured is there itself: where its lines came to lie is not known. */
+  /** By the content's hash. What waits to be written is there itself. */
   readonly contents: Map<string, Place | MeasuredFile>;
-  waiting: string[];
+  waiting: WaitingLine[];
   waitingBytes: number;
   timer: NodeJS.Timeout | undefined;
   written: Promise<void>;
+}
+
+interface WaitingLine {
+  readonly text: string;
+  /** Of a content. */
+  readonly fileHash?: string | undefined;
 }
 
 function keyOfPath(path: string): string {
@@ -125,7 +131,7 @@ async function openShard(file: string): Promise<Shard> {
   const handle = await open(file, "r").catch(() => undefined);
   const shard: Shard = {
     file,
-    handle,
+    handle: handle && Promise.resolve(handle),
     paths: new Map(),
     contents: new Map(),
     waiting: [],
@@ -136,7 +142,7 @@ async function openShard(file: string): Promise<Shard> {
   const bytes = (await handle?.readFile().catch(() => undefined)) ?? Buffer.alloc(0);
   indexLines(bytes, shard);
   // The last process may have been stopped in the middle of a line.
-  if (bytes.length > 0 && bytes.at(-1) !== NEWLINE) shard.waiting.push("");
+  if (bytes.length > 0 && bytes.at(-1) !== NEWLINE) shard.waiting.push({ text: "" });
   if (bytes.length > MAX_SHARD_BYTES) await dropOlderHalf(file, bytes);
   return shard;
 }
@@ -174,11 +180,12 @@ async function dropOlderHalf(file: string, bytes: Buffer): Promise<void> {
     .catch(() => undefined);
 }
 
-async function readContent({ contents, handle }: Shard, fileHash: string): Promise<MeasuredFile | undefined> {
-  const known = contents.get(fileHash);
+async function readContent(shard: Shard, fileHash: string): Promise<MeasuredFile | undefined> {
+  const known = shard.contents.get(fileHash);
   if (!known || "measurement" in known) return known;
+  shard.handle ??= open(shard.file, "r").catch(() => undefined);
   const bytes = Buffer.alloc(known.length);
-  await handle?.read(bytes, 0, known.length, known.at);
+  await (await shard.handle)?.read(bytes, 0, known.length, known.at);
   const line = parseLine<ContentLine>(bytes.toString("latin1"));
   return line?.hash === fileHash ? { fileHash, header: line.header, measurement: unpacked(line.m) } : undefined;
 }
@@ -192,9 +199,9 @@ function parseLine<T extends Line>(text: string): T | undefined {
   }
 }
 
-function write(shard: Shard, line: Line): void {
+function write(shard: Shard, line: Line, fileHash?: string): void {
   const text = JSON.stringify(line);
-  shard.waiting.push(text);
+  shard.waiting.push({ text, fileHash });
   shard.waitingBytes += text.length;
   if (shard.waitingBytes >= WAITING_BYTES) void flush(shard);
   else shard.timer ??= setTimeout(() => void flush(shard), WAITING_MS);
@@ -205,19 +212,38 @@ function flush(shard: Shard): Promise<void> {
   clearTimeout(shard.timer);
   shard.timer = undefined;
   if (shard.waitingBytes === 0) return shard.written;
-  const text = `${shard.waiting.join("\n")}\n`;
+  const lines = shard.waiting;
   shard.waiting = [];
   shard.waitingBytes = 0;
-  shard.written = shard.written.then(() => append(shard.file, text));
+  shard.written = shard.written.then(() => writeLines(shard, lines));
   return shard.written;
 }
 
-/** Only a memory: where it cannot be written, the next inspection measures again. The folder is made at the first line. */
-async function append(file: string, text: string): Promise<void> {
-  await appendFile(file, text).catch(async () => {
-    await mkdir(join(file, ".."), { recursive: true }).catch(() => undefined);
-    await appendFile(file, text).catch(() => undefined);
-  });
+/** Of contents only the place is held after, or memory would grow with every picture that is measured. */
+async function writeLines({ file, contents }: Shard, lines: readonly WaitingLine[]): Promise<void> {
+  const bytes = Buffer.from(lines.map(({ text }) => `${text}\n`).join(""));
+  const end = await append(file, bytes);
+  // Where another process wrote at the same time, the line at this place is another, and the content counts as not known.
+  let at = end === undefined ? 0 : end - bytes.length;
+  for (const { text, fileHash } of lines) {
+    const length = Buffer.byteLength(text);
+    if (end === undefined && fileHash !== undefined) contents.delete(fileHash);
+    else if (fileHash !== undefined) contents.set(fileHash, { at, length });
+    at += length + 1;
+  }
+}
+
+/** Only a memory: where it cannot be written, the next inspection measures again. The folder is made at the first line. @returns the file's size after */
+async function append(file: string, bytes: Buffer): Promise<number | undefined> {
+  try {
+    await appendFile(file, bytes).catch(async () => {
+      await mkdir(join(file, ".."), { recursive: true });
+      await appendFile(file, bytes);
+    });
+    return (await stat(file)).size;
+  } catch {
+    return undefined;
+  }
 }
 
 const BYTES = ["thumb", "colours"] as const;
