@@ -35,8 +35,9 @@ pictures they were not set on is printed by \`npm run bench -- inspect-proof\`, 
 In sets for a character, faces are looked for with BlazeFace, from the npm package \`@mediapipe/face_detection\` (Apache-2.0, an optional
 dependency; where it is missing the report says that faces were not looked for). It knows people as photographs and paintings show them;
 faces of drawn characters, masks, animals, and faces turned away are often not found, so faces are only judged where at least half of the
-pictures show one. The height of a face is that of its box, from the brow to the chin; one of less than about a tenth of the picture's
-height may be missed. Precision and recall on pictures that come with packages: \`npm run bench -- inspect-faces\`.
+pictures show one. The height of a face is that of its box, from the brow to the chin. Where none is clear at first sight the picture is
+looked at again from afar and from nearer: of faces of 8 % of the picture's height 97 % are found, of 6 % 80 %, of 4 % 43 %, on photographs
+that they were put on; one is seen on 6 of 253 photographs without faces. All measured by \`npm run bench -- inspect-faces\`.
 
 ## What the base draws for the trigger word
 

@@ -73,6 +73,7 @@ test.each([
   ["near, cut by the edges", 1.1],
   ["half the height", 0.5],
   ["a tenth of the height", 0.1],
+  ["a thirtieth of the height", 0.033],
 ])("a face is found with its height: %s", async (_, share) => {
   const faces = await find(400, 600, head(200, 300, 600 * share));
   expect(faces.length).toBe(1);

@@ -7,7 +7,7 @@ import { decodeThumbnail } from "../formats/thumbnails.ts";
 import { readTflite } from "../formats/tflite.ts";
 import { optimise } from "../graph/passes.ts";
 import { type Face, findBoxes, type Inset, keepSurest } from "../models/faces/boxes.ts";
-import { buildFaceNetwork } from "../models/faces/model.ts";
+import { buildFaceNetwork, type FaceNetwork } from "../models/faces/model.ts";
 
 export interface FaceFinder {
   /** Faces of a picture file, surest first; none where it cannot be read. */
@@ -19,10 +19,14 @@ export interface FaceFinder {
 const MODEL = "@mediapipe/face_detection/face_detection_full_range.tflite";
 /** MediaPipe's default. */
 const SUREST = 0.5;
-/** A face that fills the picture is larger than those that the network was trained on: unless it is this sure, it looks again from afar, */
+/** Faces that fill the picture, and those that are small in it, are not of the sizes that the network was trained on: unless it is this sure, */
 const CLEAR = 0.6;
-/** for faces of at least this share of the picture's height. Smaller ones it had seen the first time. */
+/** it looks again from afar, for faces of at least this share of the picture's height, */
 const LARGE = 0.4;
+/** and twice as near, for smaller ones, */
+const NEARER = 2;
+/** of which it has to be surer: there are more places where something small looks like a face. */
+const SUREST_NEARER = 0.65;
 
 /** The network's file, or undefined where the optional package is not installed. */
 export function findFaceModel(): string | undefined {
@@ -40,28 +44,47 @@ export function findFaceModel(): string | undefined {
  * @example const finder = await createFaceFinder(path, createOrtEngine); console.log(await finder.find("a.jpg"));
  */
 export async function createFaceFinder(path: string, createEngine: () => Promise<Engine>): Promise<FaceFinder> {
-  const { graph, weights, sidePx } = buildFaceNetwork(readTflite(await readFile(path)));
+  const network = readTflite(await readFile(path));
   const engine = await createEngine();
-  for (const [name, { shape, data }] of weights) {
+  const first = buildFaceNetwork(network);
+  for (const [name, { shape, data }] of first.weights) {
     await engine.allocate({ name, shape, dtype: "float32" }, { kind: "data", data });
   }
-  const network = await engine.compile(optimise(graph, { keep: engine.composites }), { name: "faces", keepsMemory: true });
-  const look = async (pixels: Pixels): Promise<readonly Face[]> => {
+  const look = await compileLook(engine, first, SUREST);
+  const nearer = buildFaceNetwork(network, NEARER);
+  const lookNearer = await compileLook(engine, nearer, SUREST_NEARER);
+  return {
+    async find(path) {
+      const pixels = await decodeThumbnail(path, nearer.sidePx);
+      if (!pixels) return [];
+      const halved = halve(pixels);
+      const found = await look(halved);
+      if ((found[0]?.score ?? 0) >= CLEAR) return found;
+      const large = await look(halve(halved));
+      const small = await lookNearer(pixels);
+      return keepSurest([
+        ...found,
+        ...large.filter(({ height }) => height >= LARGE),
+        ...small.filter(({ height }) => height < LARGE),
+      ]);
+    },
+    dispose: () => engine.dispose(),
+  };
+}
+
+/** @param surest faces that it is less sure of are none */
+async function compileLook(
+  engine: Engine,
+  { graph, sidePx }: FaceNetwork,
+  surest: number,
+): Promise<(pixels: Pixels) => Promise<readonly Face[]>> {
+  const name = `faces ${sidePx}`;
+  const network = await engine.compile(optimise(graph, { keep: engine.composites }), { name, keepsMemory: true });
+  return async (pixels) => {
     const inset = centre(pixels, sidePx);
     const { boxes, scores } = await network.run({ picture: toSquare(pixels, inset, sidePx) });
     if (!(boxes instanceof Float32Array) || !(scores instanceof Float32Array)) throw new Error("faces: float32 expected");
-    return findBoxes({ boxes, scores }, { inset, sidePx, surest: SUREST });
-  };
-  return {
-    async find(path) {
-      const near = await decodeThumbnail(path, sidePx);
-      if (!near) return [];
-      const found = await look(near);
-      if ((found[0]?.score ?? 0) >= CLEAR) return found;
-      const far = await look(halve(near));
-      return keepSurest([...found, ...far.filter(({ height }) => height >= LARGE)]);
-    },
-    dispose: () => engine.dispose(),
+    return findBoxes({ boxes, scores }, { inset, sidePx, surest });
   };
 }
 

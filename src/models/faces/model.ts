@@ -3,7 +3,7 @@
  * 1 x 1 convolution with nothing between, so the two are one ordinary convolution, exactly: no operator of its own is needed.
  */
 import { add, constant, conv2d, matmul, max, pad, reduceMax, reshape, transpose } from "../../graph/build.ts";
-import { Graph, type Value } from "../../graph/graph.ts";
+import { Graph, sizeOf, type Value } from "../../graph/graph.ts";
 import type { Padding } from "../../graph/ops.ts";
 import type { TfliteNetwork, TfliteOperator, TfliteTensor } from "../../formats/tflite.ts";
 
@@ -26,9 +26,11 @@ type Known = { readonly value: Value } | { readonly depthwise: Depthwise } | { r
 /**
  * Fetches: `boxes` [1, N, 16] and `scores` [1, N, 1], as `findBoxes` reads them.
  *
+ * @param times larger, by a whole number, than the square that the network was trained on: being all convolutions, it finds faces of the
+ *   same pixels there, which are a smaller part of it
  * @throws Error where the file is not built as this expects
  */
-export function buildFaceNetwork(network: TfliteNetwork): FaceNetwork {
+export function buildFaceNetwork(network: TfliteNetwork, times = 1): FaceNetwork {
   const { tensors, operators, inputs, outputs } = network;
   const graph = new Graph();
   const weights = new Map<string, { shape: readonly number[]; data: Float32Array }>();
@@ -48,7 +50,7 @@ export function buildFaceNetwork(network: TfliteNetwork): FaceNetwork {
     weights.set(name, { shape, data });
     return graph.buffer(name, shape);
   };
-  const [, sidePx = 0] = tensorOf(inputs[0] ?? -1).shape;
+  const sidePx = (tensorOf(inputs[0] ?? -1).shape[1] ?? 0) * times;
   known.set(inputs[0] ?? -1, { value: graph.feed("picture", [1, 3, sidePx, sidePx]) });
   for (const [i, operator] of operators.entries()) {
     const [x = -1, w = -1, b = -1] = operator.inputs;
@@ -81,7 +83,7 @@ export function buildFaceNetwork(network: TfliteNetwork): FaceNetwork {
         case "resize bilinear":
           return { value: doubled(valueOf(x), operator) };
         case "reshape":
-          return { value: reshape(transpose(valueOf(x), [0, 2, 3, 1]), tensorOf(y).shape) };
+          return { value: rows(valueOf(x), tensorOf(y).shape.at(-1) ?? 0) };
       }
     };
     known.set(y, compute());
@@ -144,6 +146,11 @@ function paddingOf([, , height = 0, width = 0]: readonly number[], { padding, st
   const total = (side: number): number => Math.max(0, (Math.ceil(side / stride) - 1) * stride + kernel - side);
   const [tall, wide] = [total(height), total(width)];
   return [tall >> 1, wide >> 1, tall - (tall >> 1), wide - (wide >> 1)];
+}
+
+/** [1, C, H, W] to [1, H W C / size, size]. */
+function rows(x: Value, size: number): Value {
+  return reshape(transpose(x, [0, 2, 3, 1]), [1, sizeOf(x.shape) / size, size]);
 }
 
 /** @param amounts [4, 2] for batch, height, width, channels */
