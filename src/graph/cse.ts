@@ -1,17 +1,25 @@
 /** Common subexpressions: a node equal to an earlier one (operator, inputs, attributes) is replaced by it. */
-import type { Graph, Node, Value } from "./graph.ts";
-import { copyNode, rewrite } from "./rewrite.ts";
+import { removeDeadCode } from "./dead-code.ts";
+import { type Graph, inputsOf, type Node, type Value } from "./graph.ts";
 
-/** Copies that rematerialisation made merge with each other, never with their originals. */
+/**
+ * What nothing needs goes in the same copy. Copies that rematerialisation made merge with each other, never with their originals.
+ *
+ * @returns the graph itself where there is neither
+ */
 export function mergeCommonSubexpressions(graph: Graph): Graph {
   const known = new Map<string, readonly Value[]>();
-  return rewrite(graph, (node, inputs, out) => {
-    if (node.op === "Input") return undefined;
-    const key = keyOf(node, inputs);
-    const values = known.get(key) ?? copyNode(node, inputs, out);
-    known.set(key, values);
-    return values;
-  }).graph;
+  /** By id: the first value that is equal. */
+  const firsts = new Array<Value | undefined>(graph.valueCount);
+  const firstOf = (value: Value): Value => firsts[value.id] ?? value;
+  for (const node of graph.nodes) {
+    if (node.op === "Input") continue;
+    const key = keyOf(node, inputsOf(node).map(firstOf));
+    const equal = known.get(key);
+    if (!equal) known.set(key, node.outputs);
+    else for (const { id, index } of node.outputs) firsts[id] = equal[index];
+  }
+  return removeDeadCode(graph, firstOf);
 }
 
 const commutative: ReadonlySet<string> = new Set(["Add", "Mul", "Min", "Max"]);

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { add, concat, conv2d, conv2dGradInput, matmul, mul, reduceSum, reshape, slice } from "./build.ts";
-import { Graph } from "./graph.ts";
+import { Graph, inputsOf } from "./graph.ts";
 
 test("operators that do not fit are errors with the shapes and the place in the model", () => {
   const graph = new Graph();
@@ -27,6 +27,24 @@ test("shapes that an operator cannot take are refused", () => {
 
 test("values of two graphs do not mix", () => {
   expect(() => add(new Graph().feed("x", [2]), new Graph().feed("x", [2]))).toThrow("Add: an input belongs to another graph");
+});
+
+test("an operator made like another has its types on the same ones, and its own on others", () => {
+  const from = new Graph();
+  const product = matmul(from.feed("x", [2, 3]), from.feed("w", [3, 5])).node;
+  const graph = new Graph();
+  const [x, w, wide] = [graph.feed("x", [2, 3]), graph.feed("w", [3, 5]), graph.feed("wide", [3, 7])];
+  const [y] = graph.scope("here", () => graph.emitLike(product, [x, w]));
+  expect(y).toMatchObject({
+    graph,
+    shape: [2, 5],
+    dtype: "float32",
+    node: { op: "MatMul", attrs: product.attrs, scope: "here" },
+  });
+  expect(graph.emitLike(product, [x, wide])[0]?.shape).toEqual([2, 7]);
+  expect(() => graph.emitLike(product, [w, x])).toThrow("MatMul: inner sizes differ");
+  expect(() => graph.emitLike(product, inputsOf(product))).toThrow("MatMul: an input belongs to another graph");
+  expect(graph.valueCount).toBe(5);
 });
 
 test("asking for a buffer again gives the same value, of the same type only", () => {

@@ -74,17 +74,38 @@ export class Graph {
 
   /** Appends a node; throws when the inputs do not fit the operator, naming the shapes and the place in the model. */
   emit<K extends OpName>(op: K, inputs: Ops[K]["inputs"], attrs: Ops[K]["attrs"]): Ops[K]["outputs"] {
-    for (const input of inputs as readonly (Value | undefined)[]) {
+    this.#refuseForeign(op, inputs);
+    return this.#append(op, inputs, attrs, this.#infer(op, inputs, attrs)) as unknown as Ops[K]["outputs"];
+  }
+
+  /** Appends the operator of a node of any graph, on other inputs. Of the same types as its own they give the same: nothing is inferred. */
+  emitLike(node: Node, inputs: readonly Value[]): readonly Value[] {
+    if (!haveSameTypes(inputs, inputsOf(node))) return this.emit(node.op, inputs, node.attrs);
+    this.#refuseForeign(node.op, inputs);
+    return this.#append(node.op, inputs, node.attrs, node.outputs);
+  }
+
+  #append(op: OpName, inputs: readonly unknown[], attrs: unknown, types: readonly TensorType[]): readonly Value[] {
+    // Named one by one: there are tens of thousands of nodes, and one shape of object for all of them is quicker.
+    const { scope, block, phase, recompute } = this.#marks;
+    const outputs: Value[] = [];
+    const node = { op, inputs, attrs, outputs, scope, block, phase, recompute } as unknown as Node;
+    for (const { shape, dtype } of types) {
+      outputs.push({ graph: this, node, index: outputs.length, id: this.#valueCount++, shape, dtype });
+    }
+    this.nodes.push(node);
+    return outputs;
+  }
+
+  #refuseForeign(op: OpName, inputs: readonly (Value | undefined)[]): void {
+    for (const input of inputs) {
       if (input && input.graph !== this) throw new Error(this.#at(`${op}: an input belongs to another graph`));
     }
-    const types = this.#infer(op, inputs, attrs);
-    const outputs: Value[] = [];
-    const node = { op, inputs, attrs, outputs, ...this.#marks } as unknown as Node;
-    types.forEach(({ shape, dtype }, index) => {
-      outputs.push({ graph: this, node, index, id: this.#valueCount++, shape, dtype });
-    });
-    this.nodes.push(node);
-    return outputs as unknown as Ops[K]["outputs"];
+  }
+
+  /** How many values there are; their ids are the numbers below it. */
+  get valueCount(): number {
+    return this.#valueCount;
   }
 
   /** A value given anew at every run. */
@@ -163,8 +184,23 @@ export function inputsOf(node: Node): readonly Value[] {
   return node.inputs as readonly Value[];
 }
 
+/** A number that no other node of its graph has, below its count of values: each node makes at least one value. */
+export function idOf(node: Node): number {
+  return node.outputs[0].id;
+}
+
 export function shapesEqual(a: Shape, b: Shape): boolean {
-  return a.length === b.length && a.every((size, i) => size === b[i]);
+  return a === b || (a.length === b.length && a.every((size, i) => size === b[i]));
+}
+
+function haveSameTypes(a: readonly TensorType[], b: readonly TensorType[]): boolean {
+  return (
+    a.length === b.length &&
+    a.every(({ shape, dtype }, i) => {
+      const other = b[i];
+      return other !== undefined && dtype === other.dtype && shapesEqual(shape, other.shape);
+    })
+  );
 }
 
 /** Number of elements. */

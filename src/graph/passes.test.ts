@@ -28,6 +28,17 @@ describe("mergeCommonSubexpressions", () => {
     expect(ops).toEqual(["Input", "Input", "Add", "Mul", "Sub", "Sub", "Sub"]);
   });
 
+  test("what read a node that is gone reads its equal, and what nothing reads goes in the same copy", () => {
+    const graph = new Graph();
+    const x = graph.feed("x", [2]);
+    mul(x, 3);
+    graph.fetches.set("y", add(neg(add(x, 1)), neg(add(x, 1))));
+    const merged = mergeCommonSubexpressions(graph);
+    expect(verify(merged)).toBeUndefined();
+    expect(merged.nodes.map((node) => node.op)).toEqual(["Input", "Constant", "Add", "Neg", "Add"]);
+    expect(mergeCommonSubexpressions(merged)).toBe(merged);
+  });
+
   test("constants that JSON writes alike stay apart", () => {
     const graph = new Graph();
     const values = [Infinity, -Infinity, NaN, 0, -0].map((number) => constant(graph, [number], []));
@@ -45,6 +56,12 @@ describe("removeDeadCode", () => {
     const live = removeDeadCode(graph);
     expect(live.nodes.map((node) => node.op)).toEqual(["Input", "Neg"]);
     expect(live.inputs.map(({ attrs }) => attrs.name)).toEqual(["x"]);
+  });
+
+  test("a graph of which all is needed is given back as it is", () => {
+    const graph = new Graph();
+    graph.fetches.set("y", neg(graph.feed("x", [2])));
+    expect(removeDeadCode(graph)).toBe(graph);
   });
 
   test("a buffer that is only written stays, so that its type is known", () => {

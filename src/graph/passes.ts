@@ -28,9 +28,9 @@ export function optimise(graph: Graph, { keep, remat, liveness = {} }: OptimiseO
 
 /** What one simplification leaves is what the next can start from; most graphs are done after two or three. */
 function simplifyFully(graph: Graph): Graph {
-  let best = removeDeadCode(mergeCommonSubexpressions(graph));
+  let best = mergeCommonSubexpressions(graph);
   for (;;) {
-    const next = removeDeadCode(mergeCommonSubexpressions(simplify(best)));
+    const next = mergeCommonSubexpressions(simplify(best));
     if (next.nodes.length >= best.nodes.length) return next;
     best = next;
   }

@@ -1,5 +1,5 @@
 /** Liveness and order: how much memory a graph's activations take at each moment, and an order of its nodes that takes less. */
-import { byteSizeOf, type Graph, inputsOf, type Node, type Value } from "./graph.ts";
+import { byteSizeOf, type Graph, idOf, inputsOf, type Node, type Value } from "./graph.ts";
 import type { OpName } from "./ops.ts";
 import { rewrite } from "./rewrite.ts";
 
@@ -50,8 +50,9 @@ interface Storage {
 /** Which memory each value is in, and how often it will still be read. */
 class StorageTable {
   #liveBytes = 0;
-  readonly #storages = new Map<Value, Storage>();
-  readonly #reads = new Map<Value, number>();
+  /** By value. */
+  readonly #storages: (Storage | undefined)[];
+  readonly #reads: Float64Array;
   readonly #aliasing: ReadonlySet<OpName>;
   readonly #inPlace: ReadonlySet<OpName>;
   readonly #scratch: (node: Node) => number;
@@ -60,15 +61,23 @@ class StorageTable {
     this.#aliasing = options.aliasing ?? defaultAliasing;
     this.#inPlace = options.inPlace ?? new Set();
     this.#scratch = options.scratch ?? (() => 0);
-    for (const node of order) {
-      for (const input of distinctInputs(node)) this.#reads.set(input, (this.#reads.get(input) ?? 0) + 1);
-    }
-    for (const value of [...graph.fetches.values(), ...graph.updates.values()]) this.#reads.set(value, Infinity);
+    this.#storages = new Array<Storage | undefined>(graph.valueCount);
+    this.#reads = new Float64Array(graph.valueCount);
+    for (const node of order) for (const input of distinctInputs(node)) this.#addReads(input, 1);
+    for (const { id } of [...graph.fetches.values(), ...graph.updates.values()]) this.#reads[id] = Infinity;
     // A view's readers read the memory that it views, the view itself does not.
     for (const node of order.toReversed()) {
       const source = this.#sourceOf(node);
-      if (source) this.#reads.set(source, (this.#reads.get(source) ?? 1) - 1 + (this.#reads.get(node.outputs[0]) ?? 0));
+      if (source) this.#addReads(source, this.#readsOf(node.outputs[0]) - 1);
     }
+  }
+
+  #readsOf({ id }: Value): number {
+    return this.#reads[id] ?? 0;
+  }
+
+  #addReads(value: Value, count: number): void {
+    this.#reads[value.id] = this.#readsOf(value) + count;
   }
 
   #sourceOf(node: Node): Value | undefined {
@@ -94,14 +103,15 @@ class StorageTable {
 
   /** Whether one node may hold all reads that are left of an output. (One that thousands read is not worth looking through.) */
   isNearlyRead(node: Node): boolean {
-    return node.outputs.some((output) => (this.#storages.get(output)?.readers ?? 0) <= mostReadsOfANode);
+    return node.outputs.some((output) => (this.#storages[output.id]?.readers ?? 0) <= mostReadsOfANode);
   }
 
   /** The memory of which this node holds all reads that are left. */
   #dying(node: Node): readonly Storage[] {
-    const storages = distinctInputs(node).map((input) => this.#storages.get(input));
+    const storages = distinctInputs(node).map(({ id }) => this.#storages[id]);
     return storages.filter((storage, i): storage is Storage => {
-      if (!storage || storages.indexOf(storage) < i) return false;
+      // Most are read elsewhere, too: nothing has to be counted for them.
+      if (!storage || storage.readers > storages.length || storages.indexOf(storage) < i) return false;
       return storage.readers === storages.filter((other) => other === storage).length;
     });
   }
@@ -109,28 +119,28 @@ class StorageTable {
   /** Runs a node; returns the bytes alive while it does. */
   run(node: Node): number {
     const source = this.#sourceOf(node);
-    const viewed = source && this.#storages.get(source);
-    if (viewed) this.#storages.set(node.outputs[0], viewed);
+    const viewed = source && this.#storages[source.id];
+    if (viewed) this.#storages[node.outputs[0].id] = viewed;
     if (source || isLeaf(node)) return this.#liveBytes;
     const dying = this.#dying(node);
     const [first] = node.outputs;
     const reused = this.#inPlace.has(node.op) ? dying.find((storage) => storage.bytes === byteSizeOf(first)) : undefined;
     for (const output of node.outputs) {
       const bytes = byteSizeOf(output);
-      this.#storages.set(output, { bytes, readers: this.#reads.get(output) ?? 0 });
+      this.#storages[output.id] = { bytes, readers: this.#readsOf(output) };
       if (!(output === first && reused)) this.#liveBytes += bytes;
     }
     const during = this.#liveBytes + this.#scratch(node);
     this.#consumeInputs(node);
     for (const storage of dying) if (storage !== reused) this.#liveBytes -= storage.bytes;
     // An output that nothing reads goes at once.
-    for (const output of node.outputs) if (!this.#reads.get(output)) this.#liveBytes -= byteSizeOf(output);
+    for (const output of node.outputs) if (this.#readsOf(output) === 0) this.#liveBytes -= byteSizeOf(output);
     return during;
   }
 
   #consumeInputs(node: Node): void {
     for (const input of distinctInputs(node)) {
-      const storage = this.#storages.get(input);
+      const storage = this.#storages[input.id];
       if (storage) storage.readers -= 1;
     }
   }
@@ -141,6 +151,7 @@ const mostReadsOfANode = 4;
 
 function distinctInputs(node: Node): readonly Value[] {
   const inputs = inputsOf(node);
+  if (inputs.length < 2) return inputs;
   return inputs.filter((input, i) => inputs.indexOf(input) === i);
 }
 
@@ -166,32 +177,38 @@ export function scheduleForMemory(graph: Graph, options: LivenessOptions = {}): 
   const best = rated.reduce((a, b) =>
     b.peakBytes < a.peakBytes || (b.peakBytes === a.peakBytes && b.total < a.total) ? b : a,
   );
-  return best.order === graph.nodes ? graph : rewrite(graph, () => undefined, best.order).graph;
+  return best.order === graph.nodes ? graph : rewrite(graph, () => undefined, { order: best.order }).graph;
 }
 
 /** The given order, but nodes that free at least what they take come as soon as they can. */
 function releaseEarly(graph: Graph, order: readonly Node[], options: LivenessOptions): readonly Node[] {
   const storage = new StorageTable(graph, order, options);
-  const readersOf = findReaders(order);
-  const missing = new Map(order.map((node) => [node, makersOf(node).length]));
+  const { makersOf, readersOf } = findNeighbours(graph, order);
+  const missing = Int32Array.from(makersOf, (makers) => makers.length);
   // Inputs and constants take no memory: they come first, and nothing waits for them.
   const result = order.filter(isLeaf);
-  const done = new Set(result);
+  const isDone = new Uint8Array(graph.valueCount);
+  for (const node of result) isDone[idOf(node)] = 1;
   const run = (node: Node): void => {
-    done.add(node);
+    isDone[idOf(node)] = 1;
     result.push(node);
     storage.run(node);
-    for (const reader of readersOf.get(node) ?? []) missing.set(reader, (missing.get(reader) ?? 0) - 1);
+    for (const reader of readersOf[idOf(node)] ?? []) missing[idOf(reader)] = (missing[idOf(reader)] ?? 0) - 1;
   };
-  /** Nodes worth running at once: readers of `node`, which may be ready now, and of its inputs, of which one may be the last now. */
-  const releasedBy = (node: Node): readonly Node[] =>
-    [node, ...makersOf(node).filter((maker) => storage.isNearlyRead(maker))]
-      .flatMap((maker) => readersOf.get(maker) ?? [])
-      .filter((reader) => !done.has(reader) && missing.get(reader) === 0 && storage.isWorthRunning(reader));
+  /** Readers of a node that are worth running at once. */
+  const releasedReaders = (maker: Node): readonly Node[] =>
+    (readersOf[idOf(maker)] ?? []).filter(
+      (reader) => !isDone[idOf(reader)] && missing[idOf(reader)] === 0 && storage.isWorthRunning(reader),
+    );
+  /** Those of the node, which may be ready now, and those of its inputs, of which one may be the last now. */
+  const releasedBy = (node: Node): readonly Node[] => {
+    const makers = (makersOf[idOf(node)] ?? []).filter((maker) => storage.isNearlyRead(maker));
+    return [node, ...makers].flatMap(releasedReaders);
+  };
   for (const node of order) {
     const worklist = [node];
     for (let next = worklist.pop(); next; next = worklist.pop()) {
-      if (done.has(next)) continue;
+      if (isDone[idOf(next)]) continue;
       run(next);
       worklist.push(...releasedBy(next));
     }
@@ -200,10 +217,23 @@ function releaseEarly(graph: Graph, order: readonly Node[], options: LivenessOpt
   return placeLate(result, new Set(result.filter((node) => storage.isView(node))));
 }
 
-/** The nodes that made a node's inputs, each once, without leaves. */
-function makersOf(node: Node): readonly Node[] {
-  const makers = inputsOf(node).map((input) => input.node);
-  return makers.filter((maker, i) => !isLeaf(maker) && makers.indexOf(maker) === i);
+interface Neighbours {
+  /** By node: those that made its inputs, each once, without leaves. */
+  readonly makersOf: readonly (readonly Node[])[];
+  /** By node, in order; leaves have none. */
+  readonly readersOf: readonly (readonly Node[])[];
+}
+
+function findNeighbours({ valueCount }: Graph, order: readonly Node[]): Neighbours {
+  const makersOf = Array.from({ length: valueCount }, (): readonly Node[] => []);
+  const readersOf = Array.from({ length: valueCount }, (): Node[] => []);
+  for (const node of order) {
+    const makers = inputsOf(node).map((input) => input.node);
+    const distinct = makers.filter((maker, i) => !isLeaf(maker) && makers.indexOf(maker) === i);
+    makersOf[idOf(node)] = distinct;
+    for (const maker of distinct) readersOf[idOf(maker)]?.push(node);
+  }
+  return { makersOf, readersOf };
 }
 
 /** The given order, but nodes that free nothing come just before their first reader. */
@@ -234,10 +264,4 @@ function placeLate(order: readonly Node[], delayed: ReadonlySet<Node>): readonly
   // What nothing reads: fetches, updates.
   for (const node of delayed) if (waiting.delete(node)) place(node);
   return result;
-}
-
-function findReaders(order: readonly Node[]): ReadonlyMap<Node, readonly Node[]> {
-  const readers = new Map<Node, Node[]>(order.map((node) => [node, []]));
-  for (const node of order) for (const maker of makersOf(node)) readers.get(maker)?.push(node);
-  return readers;
 }

@@ -12,17 +12,25 @@ type SimplifyRule<K extends OpName> = (inputs: Ops[K]["inputs"], attrs: Ops[K]["
 
 type BinaryRule = (inputs: Ops["Add"]["inputs"]) => Value | undefined;
 
-/** What a rule made superfluous is left behind for `removeDeadCode`; what it made may be simplified further by another pass. */
+/**
+ * What a rule made superfluous is left behind for `removeDeadCode`; what it made may be simplified further by another pass.
+ *
+ * @returns the graph itself where no rule applies
+ */
 export function simplify(graph: Graph): Graph {
-  return rewrite(graph, (node, inputs) => {
+  let isSimpler = false;
+  const simplified = rewrite(graph, (node, inputs) => {
     const [output] = node.outputs;
     for (const rule of (rules[node.op] ?? []) as readonly ((inputs: readonly Value[], attrs: unknown) => Value | undefined)[]) {
       const simpler = rule(inputs, node.attrs);
       // A rule that would change the type does not apply.
-      if (simpler && shapesEqual(simpler.shape, output.shape) && simpler.dtype === output.dtype) return [simpler];
+      if (!simpler || !shapesEqual(simpler.shape, output.shape) || simpler.dtype !== output.dtype) continue;
+      isSimpler = true;
+      return [simpler];
     }
     return undefined;
   }).graph;
+  return isSimpler ? simplified : graph;
 }
 
 /** The producer of a value, if it is this operator. */
