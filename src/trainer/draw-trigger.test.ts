@@ -1,5 +1,9 @@
 /** Whether the base tells a word that it knows from one that it does not. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
+import { writeToyBase } from "../../test/toy-base.ts";
 import { openBase } from "../checkpoints/open-base.ts";
 import { createOrtEngine } from "../engines/ort/engine.ts";
 import { drawForTrigger } from "./draw-trigger.ts";
@@ -28,6 +32,23 @@ test("mini knows a heart from an invented word, and draws the heart", async () =
   expect(told.heart).toBeGreaterThan(4);
   expect(told.ohwx).toBeLessThan(2);
 }, 120_000);
+
+test.each(["sd15", "sdxl"] as const)("a base of %s that has learnt nothing knows no word", async (family) => {
+  const folder = await mkdtemp(join(tmpdir(), "gesso-draw-trigger-"));
+  try {
+    const base = await openBase(await writeToyBase(folder, family), { hashCacheFile: undefined });
+    const drawing = drawForTrigger("lion", { base, createEngine: createOrtEngine });
+    for (;;) {
+      const { done, value } = await drawing.next();
+      if (!done) continue;
+      expect(Math.abs(value.deviations)).toBeLessThan(3);
+      expect(value.withWord).toEqual([]);
+      break;
+    }
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+});
 
 test("nothing is drawn any more once it is asked to stop", async () => {
   const base = await openBase("mini", { hashCacheFile: undefined });

@@ -38,7 +38,7 @@ export function findFaceModel(): string | undefined {
 }
 
 /**
- * Reads and compiles the network: a tenth of a second, once.
+ * Reads the network and compiles it for both sizes: less than half a second, once.
  *
  * @param path of the network, from `findFaceModel`
  * @example const finder = await createFaceFinder(path, createOrtEngine); console.log(await finder.find("a.jpg"));
