@@ -2,9 +2,9 @@
 import type { Pixels } from "../../formats/images.ts";
 
 /** Rows looked at, spread evenly: neighbours say nearly the same. */
-const LINES = 40;
-/** Of a step from row to row every fourth pixel is looked at. */
-const PIXEL_STEP = 4;
+const LINES = 64;
+/** Of a step from row to row every second pixel is looked at. */
+const PIXEL_STEP = 2;
 /** Steps between smooth neighbours in grey levels; larger ones are edges of what is shown. */
 const SMOOTH = 10;
 
@@ -145,7 +145,7 @@ function gridOf({ sums, counts }: Bends, looked: number): number {
 /** Lengths of the transform: the longest that fits. Shorter pictures are not judged. */
 const LENGTHS = [512, 256] as const;
 /** Rows that are added up. */
-const ROWS = 64;
+const ROWS = 96;
 /** Second differences above this are edges, in grey levels. */
 const MAX_BEND = 16;
 

@@ -27,13 +27,13 @@ export function measureCorners(pixels: Pixels): Int8Array {
 }
 
 // Kept between calls: the engine reads arrays that never change twice as fast as those that are handed over.
-const MOST_POINTS = 2;
+const MOST_POINTS = 3;
 const columns = new Int32Array(CORNER_COLUMNS * MOST_POINTS);
 const sums = new Int32Array(CORNER_COLUMNS * MOST_POINTS);
 const cells = new Int32Array(CORNER_COLUMNS * CORNER_ROWS);
 const tall = new Int32Array(CORNER_COLUMNS);
 
-/** Sums of green, which is most of luma, over square cells, in `cells`; of large cells 2 x 2 points are read. @returns the points read in each */
+/** Sums of green, which is most of luma, over square cells, in `cells`; of large cells 3 x 3 points are read. @returns the points read in each */
 function sumCells({ data, widthPx, heightPx, channels }: Pixels, left: number, top: number, cellPx: number): number {
   const points = Math.min(MOST_POINTS, Math.max(1, Math.floor(cellPx)));
   const place = (start: number, point: number, limit: number): number =>

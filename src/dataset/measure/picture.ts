@@ -13,7 +13,7 @@ import { measureSharpness, type Sharpness } from "./sharpness.ts";
 import { cutTiles } from "./tiles.ts";
 
 /** Goes up when what is measured, or how, changes: what was kept of earlier versions is measured anew. */
-export const MEASUREMENT_VERSION = 12;
+export const MEASUREMENT_VERSION = 13;
 
 /** The facts of one picture's pixels. */
 export interface PictureMeasurement extends Exposure, Sharpness, Likeness, Blocks {
