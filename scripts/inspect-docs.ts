@@ -25,6 +25,7 @@ gesso inspect ./photos --trigger sks --fix ./photos-mended
   off (saved as PNG), the trigger word put in front or spelt right. It says what it did, and never touches your files.
 - Pictures are decoded once; measurements are kept in Gesso's cache folder by content, so a second inspection takes seconds, also where
   the pictures lie in another folder by then. Ctrl-C ends it when the pictures under way are done, and what was measured is kept.
+- While it runs, thumbnails and corners lie in a temporary file of 14 kB a picture; where that cannot be written, they stay in memory.
 
 Severities: an **error** should be mended before training, a **warning** will show in the result, a **note** is worth knowing.
 Thresholds marked *heuristic* are Gesso's own choice: nobody has published a value. What the checks find of faults planted in
