@@ -39,7 +39,7 @@ import {
   targetOfBase,
   targetOfFamily,
 } from "./trainer/inspection-target.ts";
-import { datasetLoadOf } from "./trainer/forecast/forecast.ts";
+import { datasetLoadOf, type RunForecast } from "./trainer/forecast/forecast.ts";
 import { readRunPictures } from "./trainer/pictures.ts";
 import type { ProspectInput, RunProspect } from "./trainer/prospect.ts";
 import { readPlan } from "./trainer/run-folder.ts";
@@ -179,6 +179,8 @@ export interface RunOptions {
   readonly preflight?: boolean | undefined;
   /** Asked after the preflight; when it says no, nothing is trained and nothing is left behind. */
   readonly approve?: ((preflight: PreflightEvent) => Promise<boolean>) | undefined;
+  /** The plan's own, as `prospectRun` gives it, for the `memory` event; forecast at the end of the run where absent. */
+  readonly forecast?: RunForecast["memory"] | undefined;
 }
 
 /**

@@ -41,7 +41,14 @@ export async function startRun(run: ProspectedRun, options: StartOptions, termin
     terminal.out("Not begun.");
     return 130;
   }
-  const events = train(plan, { signal: terminal.signal, preflight: options.preflight, torchrun: options.torchrun, approve });
+  const { preflight, torchrun } = options;
+  const events = train(plan, {
+    signal: terminal.signal,
+    preflight,
+    torchrun,
+    approve,
+    forecast: prospect.forecast.memory,
+  });
   return followRun(events, terminal, { isJson, told: toldOnPage(plan, summary) });
 }
 

@@ -14,6 +14,7 @@ import { findTrainedTargets, trainedTextEncoders } from "../planner/targets.ts";
 import type { AdapterFacts } from "./adapter-file.ts";
 import { createEncoder, type EncodedPicture, type EncodedText, type Encoder, tokenise } from "./encode.ts";
 import type { PreflightEvent, TrainEvent } from "./events.ts";
+import type { MemoryForecast } from "./forecast/memory.ts";
 import { createFeedMaker, type FeedMaker, type TextSource } from "./feeds.ts";
 import { readInitialAdapter } from "./initial-adapter.ts";
 import { type AdapterWeights, createNetwork, type Network } from "./network.ts";
@@ -38,6 +39,8 @@ export interface TrainOptions {
   readonly preflight?: boolean | undefined;
   /** Asked after the preflight; the run is not begun when it says no. */
   readonly approve?: ((preflight: PreflightEvent) => Promise<boolean>) | undefined;
+  /** What was forecast of the run before it, to be told beside what it took; forecast at its end where absent. */
+  readonly forecast?: MemoryForecast | undefined;
 }
 
 export interface PreparedRun {
@@ -48,6 +51,8 @@ export interface PreparedRun {
   readonly engine: Engine;
   /** What this process held before the run. */
   readonly residentBytes: number;
+  /** Undefined where it was not forecast before. */
+  readonly forecast: MemoryForecast | undefined;
   readonly run: RunPictures;
   /** Indices of the pictures that are trained on, for each bucket in use. */
   readonly members: readonly (readonly number[])[];
@@ -109,6 +114,7 @@ export async function* prepareRun(
     return {
       ...prepared,
       residentBytes,
+      forecast: options.forecast,
       get notes() {
         return [...notes, ...encodings.notes];
       },
@@ -211,7 +217,7 @@ function assemble(parts: {
   readonly targets: readonly AdapterTarget[];
   readonly initial: ReadonlyMap<string, AdapterWeights>;
   readonly encodings: Encodings;
-}): Omit<PreparedRun, "notes" | "encodeRest" | "residentBytes"> {
+}): Omit<PreparedRun, "notes" | "encodeRest" | "residentBytes" | "forecast"> {
   const { plan, settings, form, paths, base, engine, weights, run, targets, initial, encodings } = parts;
   // Mask files are known before any picture is read.
   const masked =

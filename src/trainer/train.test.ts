@@ -76,6 +76,17 @@ test("what the run took in memory is told beside what was forecast of it", async
   expect((await fileOf(whole.plan, "report.html")).toString()).toContain("MB was forecast");
 });
 
+test("a forecast that was made before the run is the one that is told", async () => {
+  const settings = settingsOf(whole.plan);
+  const base = await openBase(toy.baseFolder, { hashCacheFile: undefined });
+  const input = { settings, base, dataset: datasetLoadOf(await readRunPictures(settings), base), engine: ortFacts };
+  const forecast = { ...forecastMemory(input, countGraphs(input)), peakBytes: 123e6, peakAt: "encoding" } as const;
+  const events = await collect(train(await toy.plan("forecast", { steps: 1 }), { ...toyOptions, forecast }));
+  const memory = events.find((event) => event.type === "memory");
+  expect(memory).toMatchObject({ forecastBytes: 123e6, forecastAt: "encoding" });
+  expect(memory?.ratio).toBe((memory?.peakBytes ?? 0) / 123e6);
+}, 60_000);
+
 test("events.jsonl holds what was told, one event a line, without progress", async () => {
   const lines = await readEvents(join(whole.plan.runFolder.value, "events.jsonl"));
   expect(lines).toEqual(whole.events.filter(({ type }) => type !== "progress"));

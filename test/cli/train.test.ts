@@ -133,6 +133,8 @@ describe("a run", () => {
     const end = rest.at(-1) ?? "";
     for (const part of ["Done in", "Result", "Kept     step", "Preview", "Report", "gesso sample --base"])
       expect(end).toContain(part);
+    // One forecast, before and after.
+    expect(end).toContain(`${/at most (\S+ [MG]B) in /.exec(page)?.[1]} was forecast`);
     expect(rest.filter((line) => line.includes("was put in front"))).toEqual([]);
   });
 });
