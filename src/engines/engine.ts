@@ -90,14 +90,25 @@ export interface CompileOptions {
    * again and again, not for each of many.
    */
   readonly keepsMemory?: boolean;
+  /**
+   * Graphs of the same name here differ in the sizes of their inputs alone. They never run at the same time, and may share what they are
+   * compiled to and the memory of a run.
+   */
+  readonly sizeOf?: string | undefined;
   /** All workers run it at once, each on feeds of its own; only the first worker runs the others. */
   readonly isShared?: boolean;
 }
 
 /** What an engine takes in memory. */
 export interface EngineOverhead {
-  /** For a graph that is run as it is, in its order: call `optimise` first. */
-  countMemory(graph: Graph): GraphMemory;
+  /**
+   * For a graph that is run as it is, in its order: call `optimise` first.
+   *
+   * @param options.isSized it is compiled with `CompileOptions.sizeOf`
+   */
+  countMemory(graph: Graph, options?: { readonly isSized?: boolean }): GraphMemory;
+  /** Whether graphs that differ in sizes alone share what they are compiled to. */
+  readonly sharesSizes: boolean;
   /** Bytes taken before anything is allocated: the runtime and its libraries, where the memory is that of `DeviceProfile.memoryBytes`. */
   readonly startBytes: number;
   /** Whether all of it lies in this process, so that what else the process holds counts too. */

@@ -116,7 +116,9 @@ async function makePicture(
 ): Promise<CacheEntry> {
   const { widthPx, heightPx } = picture.bucket;
   const loaded = await loadPicture(picture.item, picture.bucket, reading);
-  const run = await executables.get(`vae encoder ${widthPx}x${heightPx}`, () => buildVaeEncoding(base, 1, heightPx, widthPx));
+  const run = await executables.get(`vae encoder ${widthPx}x${heightPx}`, () => buildVaeEncoding(base, 1, heightPx, widthPx), {
+    sizeOf: "vae encoder",
+  });
   const latents = requireFloats((await run.run({ pixels: loaded.pixels })).latents, "latents");
   refuseDamagedLatents(picture, latents);
   const [h, w] = [heightPx / base.pixelsPerLatent, widthPx / base.pixelsPerLatent];

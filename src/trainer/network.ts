@@ -108,13 +108,21 @@ function createSteps({ weights, settings, oneSize }: NetworkOptions, graphs: Run
   const executables = createExecutables(weights);
   const isShared = settings.gpus > 1;
   const nameOf = ({ height, width }: LatentSize): string => `step ${width}x${height} x${batch}`;
+  const sizeOf = (what: string): string | undefined => (oneSize ? undefined : what);
   return {
     isCompiled: (size: LatentSize): boolean => executables.has(nameOf(size)),
     step: (size: LatentSize): Promise<Executable> =>
-      executables.get(nameOf(size), () => graphs.step(size), { keepsMemory: oneSize, recompute, isShared }),
+      executables.get(nameOf(size), () => graphs.step(size), {
+        keepsMemory: true,
+        sizeOf: sizeOf("step"),
+        recompute,
+        isShared,
+      }),
     apply: (): Promise<Executable> => executables.get("apply", () => graphs.apply(), { isShared }),
     losses: (shape: DenoiserShape): Promise<Executable> =>
-      executables.get(`loss ${shape.width}x${shape.height} x${shape.batch}`, () => graphs.losses(shape)),
+      executables.get(`loss ${shape.width}x${shape.height} x${shape.batch}`, () => graphs.losses(shape), {
+        sizeOf: sizeOf("losses"),
+      }),
     dispose: (): Promise<void> => executables.dispose(),
   };
 }

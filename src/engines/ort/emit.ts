@@ -40,13 +40,21 @@ const dataTypes = { float32: DataType.FLOAT, int32: DataType.INT32 } as const;
 /** What is in a model. */
 export interface ModelContents {
   readonly nodes: readonly NodeProto[];
+  /** Those that hang on the sizes of inputs among them: see `ModelBuilder`. */
   readonly constants: readonly TensorProto[];
   readonly inputs: ReadonlyMap<OnnxName, TensorType>;
   readonly outputs: ReadonlySet<OnnxName>;
 }
 
-/** A model under construction. Nodes are added in topological order. */
+/**
+ * A model under construction. Nodes are added in topological order. In one that is `sized`, each shape and each constant is a name of its own even
+ * where several are equal: models of graphs that differ in the sizes of their inputs alone then differ in those constants alone.
+ */
 export class ModelBuilder {
+  readonly #isSized: boolean;
+  /** Of a sized model, the constants that another size may make different. */
+  readonly #sizes = new Map<OnnxName, ConstantTensor>();
+  readonly #sizeTensors = new Map<string, ConstantTensor>();
   readonly #nodes: NodeProto[] = [];
   readonly #initializers = new Map<string, TensorProto>();
   readonly #inputs: ValueInfoProto[] = [];
@@ -60,6 +68,10 @@ export class ModelBuilder {
   readonly #shapes = new Map<OnnxName, OnnxName>();
   #names = 0;
   #contents: ModelContents | undefined;
+
+  constructor({ isSized = false }: { readonly isSized?: boolean } = {}) {
+    this.#isSized = isSized;
+  }
 
   input(name: OnnxName, type: TensorType): void {
     this.#inputs.push(valueInfo(name, type, "rank"));
@@ -101,13 +113,19 @@ export class ModelBuilder {
 
   /** A constant list of int64, as ONNX wants shapes, axes and paddings. */
   int64s(values: readonly number[]): OnnxName {
-    return this.#constant(DataType.INT64, [values.length], BigInt64Array.from(values, BigInt));
+    return this.#constant(int64Tensor(values));
+  }
+
+  /** As `int64s`, for places that may hang on the sizes of the model's inputs. */
+  places(values: readonly number[]): OnnxName {
+    return this.#isSized ? this.#size(int64Tensor(values)) : this.int64s(values);
   }
 
   /**
    * The shape that a Reshape or Expand is to make, hidden from ONNX Runtime's shape inference behind an Identity: see `valueInfo`.
    */
   shape(values: readonly number[]): OnnxName {
+    if (this.#isSized) return this.node("Identity", [this.#size(int64Tensor(values))]);
     const constant = this.int64s(values);
     const known = this.#shapes.get(constant);
     if (known !== undefined) return known;
@@ -118,17 +136,32 @@ export class ModelBuilder {
 
   /** A constant in row-major order. */
   constant(values: readonly number[] | Float32Array, shape: Shape, dtype: "float32" | "int32" = "float32"): OnnxName {
-    return this.#constant(dataTypes[dtype], shape, dtype === "int32" ? Int32Array.from(values) : Float32Array.from(values));
+    const data = dtype === "int32" ? Int32Array.from(values) : Float32Array.from(values);
+    const tensor = { dims: shape, data };
+    return this.#isSized ? this.#size(tensor) : this.#constant(tensor);
   }
 
-  #constant(dataType: DataType, shape: Shape, values: BigInt64Array | Float32Array | Int32Array): OnnxName {
-    const bytes = new Uint8Array(values.buffer as ArrayBuffer, values.byteOffset, values.byteLength);
-    const key = `${dataType}[${shape.join()}]${Buffer.from(bytes).toString("latin1")}`;
+  #constant(tensor: ConstantTensor): OnnxName {
+    const key = keyOf(tensor);
     const known = this.#initializers.get(key);
     if (known) return known.name;
     const name = this.newName();
-    this.#initializers.set(key, create(TensorProtoSchema, { name, dataType, dims: shape.map(BigInt), rawData: bytes }));
+    this.#initializers.set(key, protoOf(name, tensor));
     return name;
+  }
+
+  #size(tensor: ConstantTensor): OnnxName {
+    const key = keyOf(tensor);
+    const known = this.#sizeTensors.get(key) ?? tensor;
+    this.#sizeTensors.set(key, known);
+    const name = `size:${this.#sizes.size}`;
+    this.#sizes.set(name, known);
+    return name;
+  }
+
+  /** Of a sized model, its shapes and constants; equal ones are one object. */
+  get sizes(): ReadonlyMap<OnnxName, ConstantTensor> {
+    return this.#sizes;
   }
 
   /** What the model holds, its nodes in the order in which ONNX Runtime will run them. Nothing can be added afterwards. */
@@ -147,13 +180,23 @@ export class ModelBuilder {
     // ONNX Runtime holds what nothing reads to the end of the run.
     const read = new Set([...outputs, ...this.#nodes.flatMap(({ input }) => input)]);
     for (const node of this.#nodes) node.output = node.output.map((name, i) => (i === 0 || read.has(name) ? name : ""));
-    return { nodes: withPins(this.#nodes), constants: [...this.#initializers.values()], inputs: this.#inputTypes, outputs };
+    const constants = [...this.#initializers.values(), ...[...this.#sizes].map(([name, tensor]) => protoOf(name, tensor))];
+    return { nodes: withPins(this.#nodes), constants, inputs: this.#inputTypes, outputs };
   }
 
-  /** The model's bytes; ONNX Runtime will run the nodes in the order in which they were added. */
-  toBytes(): Uint8Array<ArrayBuffer> {
+  /**
+   * The model's bytes; ONNX Runtime will run the nodes in the order in which they were added.
+   *
+   * @param fed of a sized model: by the name of each shape or constant that differs between sizes, the input that it comes from
+   */
+  toBytes(fed: ReadonlyMap<OnnxName, OnnxName> = new Map()): Uint8Array<ArrayBuffer> {
+    const { sources, initializers, inputs } = this.#placeSizes(fed);
+    const placed = (node: NodeProto): NodeProto =>
+      node.input.some((name) => sources.has(name))
+        ? create(NodeProtoSchema, { ...node, input: node.input.map((name) => sources.get(name) ?? name) })
+        : node;
     // ONNX Runtime comes to the last one first: see order.ts.
-    const nodes = this.contents().nodes.toReversed();
+    const nodes = this.contents().nodes.map(placed).reverse();
     const model = create(ModelProtoSchema, {
       irVersion: IR_VERSION,
       producerName: "gesso",
@@ -164,13 +207,61 @@ export class ModelBuilder {
       graph: create(GraphProtoSchema, {
         name: "step",
         node: nodes,
-        initializer: [...this.#initializers.values()],
-        input: this.#inputs,
+        initializer: [...this.#initializers.values(), ...initializers],
+        input: [...this.#inputs, ...inputs],
         output: this.#outputs,
       }),
     });
     return toBinary(ModelProtoSchema, model);
   }
+
+  /** What each shape or constant of a sized model is read from: an input where it is fed, else one initializer for all that are equal. */
+  #placeSizes(fed: ReadonlyMap<OnnxName, OnnxName>): PlacedSizes {
+    const sources = new Map(fed);
+    const inputs = new Map<OnnxName, ValueInfoProto>();
+    const initializers = new Map<ConstantTensor, TensorProto>();
+    for (const [name, tensor] of this.#sizes) {
+      const input = fed.get(name);
+      if (input !== undefined) inputs.set(input, describeValue(input, dataTypeOf(tensor), tensor.dims, "rank"));
+      else {
+        const initializer = initializers.get(tensor) ?? protoOf(name, tensor);
+        initializers.set(tensor, initializer);
+        sources.set(name, initializer.name);
+      }
+    }
+    return { sources, initializers: [...initializers.values()], inputs: [...inputs.values()] };
+  }
+}
+
+interface PlacedSizes {
+  readonly sources: ReadonlyMap<OnnxName, OnnxName>;
+  readonly initializers: readonly TensorProto[];
+  readonly inputs: readonly ValueInfoProto[];
+}
+
+/** A constant in row-major order. */
+export interface ConstantTensor {
+  readonly dims: Shape;
+  readonly data: BigInt64Array<ArrayBuffer> | Float32Array<ArrayBuffer> | Int32Array<ArrayBuffer>;
+}
+
+function int64Tensor(values: readonly number[]): ConstantTensor {
+  return { dims: [values.length], data: BigInt64Array.from(values, BigInt) };
+}
+
+function dataTypeOf({ data }: ConstantTensor): DataType {
+  if (data instanceof BigInt64Array) return DataType.INT64;
+  return data instanceof Float32Array ? DataType.FLOAT : DataType.INT32;
+}
+
+/** Equal for equal constants alone. */
+export function keyOf(tensor: ConstantTensor): string {
+  return `${dataTypeOf(tensor)}[${tensor.dims.join()}]${Buffer.from(tensor.data.buffer).toString("latin1")}`;
+}
+
+function protoOf(name: OnnxName, tensor: ConstantTensor): TensorProto {
+  const rawData = new Uint8Array(tensor.data.buffer);
+  return create(TensorProtoSchema, { name, dataType: dataTypeOf(tensor), dims: tensor.dims.map(BigInt), rawData });
 }
 
 /**
@@ -180,11 +271,15 @@ export class ModelBuilder {
 function valueInfo(name: OnnxName, { shape, dtype }: TensorType, known: "shape" | "rank"): ValueInfoProto {
   if (dtype !== "float32" && dtype !== "int32")
     throw new Error(`ort: ${name} is ${dtype}, which the CPU engine does not compute in`);
+  return describeValue(name, dataTypes[dtype], shape, known);
+}
+
+function describeValue(name: OnnxName, elemType: DataType, shape: Shape, known: "shape" | "rank"): ValueInfoProto {
   const dim = shape.map((size) =>
     create(TensorShapeProto_DimensionSchema, known === "shape" ? { value: { case: "dimValue", value: BigInt(size) } } : {}),
   );
   const tensor = create(TypeProto_TensorSchema, {
-    elemType: dataTypes[dtype],
+    elemType,
     shape: create(TensorShapeProtoSchema, { dim }),
   });
   return create(ValueInfoProtoSchema, {

@@ -16,8 +16,10 @@ import type {
 } from "../engine.ts";
 import { cpuSizes, measureKinds, measureRates } from "../measure.ts";
 import { countThreads, findMemoryBytes, nameDevice } from "./device.ts";
-import { buildModel, kept } from "./lower.ts";
+import { type BuiltModel, buildModel, kept } from "./lower.ts";
+import type { FeedShapes } from "./messages.ts";
 import { countModel, keepsMemory, ortOverhead, ortOverheadOf } from "./overhead.ts";
+import { type SessionOptions, type SizedModel, SizedSession } from "./sized-session.ts";
 import { ThreadClient, transferable } from "./thread-client.ts";
 
 export interface OrtEngine extends Engine {
@@ -50,6 +52,12 @@ export const ortFacts: EngineFacts = { composites: kept, precision: "float32", o
 /** Nodes of a graph that leaves much garbage behind. */
 const largeGraph = 1000;
 
+/** Where a compiled graph is to be run. */
+interface Place {
+  readonly at: { readonly id: number; readonly size?: number };
+  release(): Promise<void>;
+}
+
 class CpuEngine implements OrtEngine {
   readonly composites = kept;
   readonly precision = "float32";
@@ -57,7 +65,9 @@ class CpuEngine implements OrtEngine {
   readonly #thread: ThreadClient;
   readonly #specs = new Map<string, BufferSpec>();
   #profile: DeviceProfile;
-  #executables = 0;
+  /** By `CompileOptions.sizeOf`. */
+  readonly #groups = new Map<string, SizedSession>();
+  #sessions = 0;
 
   constructor(thread: ThreadClient, threads: number) {
     this.#thread = thread;
@@ -114,32 +124,57 @@ class CpuEngine implements OrtEngine {
     await this.#thread.call("free", { name });
   }
 
-  async compile(graph: Graph, { name, keepsMemory: isAsked = false }: CompileOptions): Promise<Executable> {
+  async compile(graph: Graph, { name, keepsMemory: isAsked = false, sizeOf }: CompileOptions): Promise<Executable> {
     needBuffers("ort", graph, name, this.#specs);
     const feedTypes = new Map(graph.inputs.flatMap(({ attrs }) => (attrs.kind === "feed" ? [[attrs.name, attrs]] : [])));
     const feedShapes = Object.fromEntries([...feedTypes].map(([feed, { shape }]) => [feed, shape]));
-    const { model: builder, ...names } = buildModel(graph);
-    const isKept = keepsMemory(countModel({ model: builder, ...names }, this.#profile.threads).heldBytes, isAsked);
-    const model = { ...names, bytes: builder.toBytes(), feedShapes };
-    const id = this.#executables++;
-    const thread = this.#thread;
+    const built = buildModel(graph, { isSized: sizeOf !== undefined });
+    // Alone, so that an executable does not hold its model.
+    const { feeds: readFeeds } = built;
+    const group = sizeOf === undefined ? undefined : this.#groups.get(sizeOf);
+    // Of several sessions for one group each would hold its own memory.
+    const isKept = keepsMemory(countModel(built, this.#profile.threads).heldBytes, isAsked && group === undefined);
     // Before the session takes its memory, not after it.
     if (graph.nodes.length > largeGraph) collectGarbage();
-    await thread.call("compile", { id, name, keepsMemory: isKept, model }, [model.bytes.buffer]);
+    const options = { name, keepsMemory: isKept };
+    const place =
+      sizeOf === undefined
+        ? await this.#compileAlone(built, feedShapes, options)
+        : await this.#compileSize(sizeOf, { built, feedShapes }, options);
+    const thread = this.#thread;
     let isDisposed = false;
     return {
       async run(feeds) {
         if (isDisposed) throw new Error(`ort: ${name} was disposed of`);
         needFeeds("ort", name, feedTypes, feeds);
-        const read = Object.fromEntries(model.feeds.map((feed) => [feed, feeds[feed] as TensorData]));
-        return thread.call("run", { id, feeds: read }, transferable(Object.values(read)));
+        const read = Object.fromEntries(readFeeds.map((feed) => [feed, feeds[feed] as TensorData]));
+        return thread.call("run", { ...place.at, feeds: read }, transferable(Object.values(read)));
       },
       async dispose() {
         if (isDisposed) return;
         isDisposed = true;
-        await thread.call("release", { id });
+        await place.release();
       },
     };
+  }
+
+  async #compileAlone({ model, ...names }: BuiltModel, feedShapes: FeedShapes, options: SessionOptions): Promise<Place> {
+    const id = this.#sessions++;
+    const bytes = model.toBytes();
+    await this.#thread.call("compile", { id, ...options, model: { ...names, bytes, feedShapes } }, [bytes.buffer]);
+    return { at: { id }, release: () => this.#thread.call("release", { id }) };
+  }
+
+  async #compileSize(name: string, sized: SizedModel, options: SessionOptions): Promise<Place> {
+    const known = this.#groups.get(name);
+    if (known && !known.fits(sized.built)) return this.#compileAlone(sized.built, sized.feedShapes, options);
+    const session = known ?? new SizedSession(this.#thread, this.#sessions++, sized.built, options);
+    this.#groups.set(name, session);
+    const size = await session.add(sized);
+    const release = async (): Promise<void> => {
+      if (!(await session.remove(size))) this.#groups.delete(name);
+    };
+    return { at: { id: session.id, size }, release };
   }
 
   memory(): Promise<EngineMemory> {

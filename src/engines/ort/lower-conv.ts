@@ -163,7 +163,7 @@ function window(
   stride: number,
 ): OnnxName {
   const starts = model.int64s([top, left]);
-  const ends = model.int64s([top + (height - 1) * stride + 1, left + (width - 1) * stride + 1]);
+  const ends = model.places([top + (height - 1) * stride + 1, left + (width - 1) * stride + 1]);
   return model.node("Slice", [x, starts, ends, model.int64s([2, 3]), model.int64s([stride, stride])]);
 }
 

@@ -96,7 +96,7 @@ const lowerRules: { readonly [K in OpName]: LowerRule<K> | "decomposed" } = {
   Expand: (model, inputs, { attrs }) => model.node("Expand", [nth(inputs, 0), model.shape(attrs.shape)]),
   Slice: (model, inputs, { attrs: { starts, ends }, inputs: [x] }) => {
     const axes = x.shape.flatMap((size, i) => (starts[i] === 0 && ends[i] === size ? [] : [i]));
-    const of = (list: readonly number[]): OnnxName => model.int64s(axes.map((axis) => list[axis] ?? 0));
+    const of = (list: readonly number[]): OnnxName => model.places(axes.map((axis) => list[axis] ?? 0));
     return axes.length === 0
       ? model.node("Identity", inputs)
       : model.node("Slice", [nth(inputs, 0), of(starts), of(ends), model.int64s(axes)]);
@@ -185,10 +185,11 @@ export interface BuiltModel extends Omit<LoweredModel, "bytes"> {
   readonly model: ModelBuilder;
 }
 
-export function buildModel(graph: Graph): BuiltModel {
+/** @param options.isSized see `ModelBuilder` */
+export function buildModel(graph: Graph, options: { readonly isSized?: boolean } = {}): BuiltModel {
   const { graph: withoutSteps, steps } = takeOutAdamW(prepareGraph(graph));
   const prepared = removeDeadCode(decompose(withoutSteps, withKernel));
-  const model = new ModelBuilder();
+  const model = new ModelBuilder(options);
   const names = new Map<Value, OnnxName>();
   const outputs = nameOutputs(prepared);
   const inputs = prepared.nodes.filter((node) => node.op === "Input");

@@ -11,9 +11,14 @@ const startBytes = 110e6;
 /** Of a session: its threads, and for each node ONNX Runtime's node, kernel and part of the execution plan. Measured. */
 const sessionBytes = 0.4e6;
 const bytesPerNode = 4000;
+/** Of a model for several sizes, which stays in JavaScript to be compiled again for the next one (sized-session.ts). Measured. */
+const bytesPerKeptNode = 2500;
 
 export function ortOverheadOf(threads: number): EngineOverhead {
-  return { startBytes, isInProcess: true, countMemory: (graph) => countOrtMemory(graph, threads) };
+  return {
+    ...{ startBytes, isInProcess: true, sharesSizes: true },
+    countMemory: (graph, { isSized = false } = {}) => countOrtMemory(graph, threads, isSized),
+  };
 }
 
 /** For as many threads as an engine starts with, if it isn't told. */
@@ -30,15 +35,16 @@ export function keepsMemory(heldBytes: number, isAsked: boolean): boolean {
   return isAsked || heldBytes <= mostKeptUnasked;
 }
 
-function countOrtMemory(graph: Graph, threads: number): GraphMemory {
-  const built = buildModel(graph);
+function countOrtMemory(graph: Graph, threads: number, isSized: boolean): GraphMemory {
+  const built = buildModel(graph, { isSized });
   const { updates } = built;
   const contents = built.model.contents();
   const run = countModel(built, threads);
   const buffers = new Map(countBuffers(graph));
   // What a run writes goes to a second array, and the two change places. AdamW writes in place.
   for (const name of updates) buffers.set(name, 2 * (buffers.get(name) ?? 0));
-  const constants = contents.constants.reduce((sum, { rawData }) => sum + rawData.byteLength, 0);
+  // Equal ones are one.
+  const constants = [...new Set(contents.constants.map(({ rawData }) => rawData.buffer))];
   return {
     buffers,
     feeds: countFeeds(graph),
@@ -46,7 +52,10 @@ function countOrtMemory(graph: Graph, threads: number): GraphMemory {
     activations: run.liveBytes,
     held: run.heldBytes,
     isKept: keepsMemory(run.heldBytes, false),
-    compiled: sessionBytes + bytesPerNode * contents.nodes.length + constants,
+    compiled:
+      sessionBytes +
+      (bytesPerNode + (isSized ? bytesPerKeptNode : 0)) * contents.nodes.length +
+      constants.reduce((sum, data) => sum + data.byteLength, 0),
   };
 }
 

@@ -8,7 +8,8 @@ import { peakResidentBytes } from "../resident-memory.ts";
 import { readFileRange } from "./file-range.ts";
 import { type AdamWStep, optimizerPrefix } from "../take-out-adamw.ts";
 import { applyAdamW } from "./adamw.ts";
-import type { Calls, CompiledModel } from "./messages.ts";
+import type { ConstantTensor } from "./emit.ts";
+import type { Calls, CompiledModel, FeedShapes } from "./messages.ts";
 
 /**
  * A buffer's tensor, made once and given to every session that reads it: ONNX Runtime works in the array itself. What a step writes
@@ -20,8 +21,15 @@ interface Buffer {
   spare: Tensor | undefined;
 }
 
+/** What one size of a session's graphs runs with. */
+interface SessionSize {
+  readonly feedShapes: FeedShapes;
+  readonly constants: Readonly<Record<string, Tensor>>;
+}
+
 interface CompiledSession {
   readonly name: string;
+  readonly sizes: Map<number, SessionSize>;
   readonly model: Omit<CompiledModel, "bytes">;
   readonly session: InferenceSession;
 }
@@ -60,19 +68,25 @@ export class Runtime {
     spare?.dispose();
   }
 
+  /** A session that has this id already is replaced, and its sizes are forgotten. */
   async compile({ id, name, keepsMemory, model: { bytes, ...model } }: Calls["compile"]["takes"]): Promise<undefined> {
+    await this.release(id);
     const options = sessionOptions(this.#threads, keepsMemory);
     const session = await guardMemory(`to compile ${name}`, () => InferenceSession.create(bytes, options));
     this.#discard([bytes]);
-    this.#sessions.set(id, { name, model, session });
+    this.#sessions.set(id, { name, model, session, sizes: new Map() });
   }
 
-  async run(id: number, feeds: Readonly<Record<string, TensorData>>): Promise<Record<string, TensorData>> {
-    const compiled = this.#sessions.get(id);
-    if (!compiled) throw new Error(`internal: ort: session ${id} is not there`);
-    const { name, model, session } = compiled;
-    const taken: Record<string, Tensor> = {};
-    for (const feed of model.feeds) taken[`feed:${feed}`] = tensorOf(feeds[feed], model.feedShapes[feed]);
+  addSize({ id, size, feedShapes, constants }: Calls["addSize"]["takes"]): undefined {
+    const tensors = Object.entries(constants).map(([input, constant]) => [input, constantTensor(constant)] as const);
+    this.#session(id).sizes.set(size, { feedShapes, constants: Object.fromEntries(tensors) });
+  }
+
+  async run({ id, size, feeds }: Calls["run"]["takes"]): Promise<Record<string, TensorData>> {
+    const { name, model, session, sizes } = this.#session(id);
+    const { feedShapes, constants } = (size === undefined ? undefined : sizes.get(size)) ?? { ...model, constants: {} };
+    const taken: Record<string, Tensor> = { ...constants };
+    for (const feed of model.feeds) taken[`feed:${feed}`] = tensorOf(feeds[feed], feedShapes[feed]);
     for (const buffer of model.buffers) taken[`buffer:${buffer}`] = this.#buffer(buffer).current;
     const wanted: Record<string, Tensor | null> = {};
     for (const fetch of model.fetches) wanted[`fetch:${fetch}`] = null;
@@ -106,6 +120,12 @@ export class Runtime {
   async close(): Promise<undefined> {
     for (const id of [...this.#sessions.keys()]) await this.release(id);
     for (const name of [...this.#buffers.keys()]) this.free(name);
+  }
+
+  #session(id: number): CompiledSession {
+    const session = this.#sessions.get(id);
+    if (!session) throw new Error(`internal: ort: session ${id} is not there`);
+    return session;
   }
 
   #buffer(name: string): Buffer {
@@ -170,6 +190,10 @@ function sessionOptions(threads: number, keepsMemory: boolean): InferenceSession
 function tensorOf(data: TensorData | undefined, shape: Shape | undefined): Tensor {
   if (!data || !shape) throw new Error("internal: ort: a tensor needs data and a shape");
   return data instanceof Float32Array ? new Tensor("float32", data, shape) : new Tensor("int32", data, shape);
+}
+
+function constantTensor({ data, dims }: ConstantTensor): Tensor {
+  return data instanceof BigInt64Array ? new Tensor("int64", data, dims) : tensorOf(data, dims);
 }
 
 function emptyArray({ shape, dtype }: BufferSpec): TensorData {

@@ -14,6 +14,7 @@ export function overheadOf(device: string): EngineOverhead {
   return {
     countMemory: (graph: Graph) => ({ ...countMemory(graph), compiled: isCpu ? bytesPerNode * graph.nodes.length : 0 }),
     startBytes: isCpu ? workerBytes : 0,
+    sharesSizes: false,
     isInProcess: false,
   };
 }

@@ -77,17 +77,20 @@ export function countGraphs({ settings, base, dataset, engine }: ForecastInput):
   const form = textFormOf(base, settings);
   const basePrecision = isQuantised(settings.basePrecision) ? settings.basePrecision : undefined;
   const graphs = createRunGraphs({ base, settings, form, masked: dataset.masked, precision: engine.precision });
-  const count = (graph: Graph, recompute = false): CountedGraph => {
+  const isSized = dataset.buckets.length > 1;
+  const count = (graph: Graph, { recompute = false, isSized = false }: CountOptions = {}): CountedGraph => {
     const ready = prepareGraph(graph, engine, { recompute, storedIn, basePrecision });
-    return { graph: ready, memory: engine.overhead.countMemory(ready) };
+    return { graph: ready, memory: engine.overhead.countMemory(ready, { isSized }) };
   };
   const once = remembered(count);
   const pixels = base.pixelsPerLatent;
   const worst = worstBucket(dataset);
-  const stepOf = (size: LatentSize) => once(`step ${keyOf(size)}`, () => graphs.step(size), settings.recompute);
-  const lossesOf = (size: LatentSize) => once(`loss ${keyOf(size)}`, () => graphs.losses({ ...size, batch: settings.batch }));
+  const stepOf = (size: LatentSize) =>
+    once(`step ${keyOf(size)}`, () => graphs.step(size), { recompute: settings.recompute, isSized });
+  const lossesOf = (size: LatentSize) =>
+    once(`loss ${keyOf(size)}`, () => graphs.losses({ ...size, batch: settings.batch }), { isSized });
   const pictureEncoderOf = ({ height, width }: LatentSize) =>
-    once(`vae ${height}x${width}`, () => buildVaeEncoding(base, 1, height * pixels, width * pixels));
+    once(`vae ${height}x${width}`, () => buildVaeEncoding(base, 1, height * pixels, width * pixels), { isSized: true });
   return {
     pictureEncoder: pictureEncoderOf(worst),
     textEncoder: count(buildTextEncoding(base, 1, form)),
@@ -123,10 +126,15 @@ function storedIn(buffer: string): FloatDType | undefined {
   return buffer.startsWith("adapter.") ? "float32" : undefined;
 }
 
-function remembered(count: (graph: Graph, recompute?: boolean) => CountedGraph) {
+interface CountOptions {
+  readonly recompute?: boolean;
+  readonly isSized?: boolean;
+}
+
+function remembered(count: (graph: Graph, options?: CountOptions) => CountedGraph) {
   const known = new Map<string, CountedGraph>();
-  return (key: string, build: () => Graph, recompute = false): CountedGraph => {
-    const counted = known.get(key) ?? count(build(), recompute);
+  return (key: string, build: () => Graph, options?: CountOptions): CountedGraph => {
+    const counted = known.get(key) ?? count(build(), options);
     known.set(key, counted);
     return counted;
   };

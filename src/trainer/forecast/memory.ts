@@ -44,9 +44,8 @@ function sum(terms: readonly MemoryTerm[]): PhaseMemory {
 }
 
 function encodingTerms(input: ForecastInput, graphs: CountedGraphs): readonly MemoryTerm[] {
-  const { dataset } = input;
   const { pictureEncoder: pictures, textEncoder: texts } = graphs;
-  const count = dataset.buckets.length;
+  const count = sessionsFor(input);
   const both = [...Array.from({ length: count }, () => pictures), texts];
   // Captions come last, while what encoded the pictures is still there.
   const isTextWorse = weightBytes(texts) + texts.memory.compiled + heldBytes(texts) + working(texts) > working(pictures);
@@ -63,14 +62,14 @@ function encodingTerms(input: ForecastInput, graphs: CountedGraphs): readonly Me
 
 /** What is held from the first step on. */
 function heldTerms(input: ForecastInput, graphs: CountedGraphs): readonly MemoryTerm[] {
-  const { settings, dataset } = input;
+  const { settings } = input;
   const { step, apply, losses } = graphs;
   const each = [keptStep(input, step), losses];
   return [
     startTerm(input, graphs),
     ...weightTerms([step]),
     ...trainedTerms(input, step, apply),
-    ...compiledTerms([...dataset.buckets.flatMap(() => each), ...(apply ? [apply] : [])]),
+    ...compiledTerms([...Array.from({ length: sessionsFor(input) }, () => each).flat(), ...(apply ? [apply] : [])]),
     encodedTerm(input),
     ...(settings.previewEvery > 0 ? previewHeld(graphs) : []),
   ];
@@ -111,19 +110,28 @@ function previewHeld({ preview, step }: CountedGraphs): readonly MemoryTerm[] {
   return [...extra, { name: "previews, compiled", bytes, about: "the graphs that draw, and what they keep" }];
 }
 
-/** With pictures of one size the step keeps its memory, where the engine can. */
-function keptStep({ dataset }: ForecastInput, step: CountedGraph): CountedGraph {
-  const isKept = step.memory.isKept || (dataset.buckets.length === 1 && step.memory.held > 0);
+/** How often a graph is compiled that every bucket needs. */
+function sessionsFor({ dataset, engine }: ForecastInput): number {
+  return engine.overhead.sharesSizes ? 1 : dataset.buckets.length;
+}
+
+/** The step keeps its memory, where the engine can and it is compiled once. */
+function keptStep(input: ForecastInput, step: CountedGraph): CountedGraph {
+  const isKept = step.memory.isKept || (sessionsFor(input) === 1 && step.memory.held > 0);
   return { ...step, memory: { ...step.memory, isKept } };
 }
 
 /** Making a graph takes JavaScript's memory, which stays with the process: bytes for each of its nodes. Measured. */
 const bytesPerMadeNode = 15_000;
 
+/** Where there are several sizes, each graph after the first is made beside the memory of a run. Measured. */
+const bytesPerNodeMadeLater = 5_000;
+
 /** In this process, on top of what it holds already, where that is more than what a fresh one would. */
-function startTerm({ engine: { overhead }, residentBytes = 0 }: ForecastInput, { step }: CountedGraphs): MemoryTerm {
-  const { startBytes, isInProcess } = overhead;
-  const bytes = isInProcess ? Math.max(residentBytes, startBytes) + bytesPerMadeNode * step.graph.nodes.length : startBytes;
+function startTerm({ engine, dataset, residentBytes = 0 }: ForecastInput, { step }: CountedGraphs): MemoryTerm {
+  const { startBytes, isInProcess } = engine.overhead;
+  const perNode = bytesPerMadeNode + (dataset.buckets.length > 1 ? bytesPerNodeMadeLater : 0);
+  const bytes = isInProcess ? Math.max(residentBytes, startBytes) + perNode * step.graph.nodes.length : startBytes;
   return { name: "engine", bytes, about: "the program and the engine's libraries" };
 }
 
