@@ -1,6 +1,7 @@
 /** Fits a run to a device: what is changed so that it fits, and what would help where nothing does. */
 import type { BaseConfigs } from "../checkpoints/base.ts";
 import { factsOf, type MeasuredDevice } from "../engines/choose.ts";
+import type { EngineFacts } from "../engines/engine.ts";
 import { byteSizeOf, type DType, type FloatDType } from "../graph/graph.ts";
 import { asked } from "../planner/decide.ts";
 import { type Fit, type FitFigures, fitPlan } from "../planner/fit.ts";
@@ -37,6 +38,8 @@ export interface ForecasterInput {
   readonly base: BaseConfigs;
   readonly load: DatasetLoad;
   readonly device: Pick<MeasuredDevice, "profile">;
+  /** Of an engine that is there; else those of the engine that the settings name. */
+  readonly facts?: EngineFacts | undefined;
   /** What the process that will train holds. */
   readonly residentBytes?: number | undefined;
 }
@@ -44,10 +47,10 @@ export interface ForecasterInput {
 /** Forecasts of one dataset on one device, by settings. Where their resolution is another than the plan's, so are the buckets. */
 export function forecaster(
   planned: Pick<TrainSettings, "resolutionPx">,
-  { base, load, device: { profile }, residentBytes }: ForecasterInput,
+  { base, load, device: { profile }, facts, residentBytes }: ForecasterInput,
 ): Forecaster {
   return (settings) => {
-    const engine = factsOf(settings);
+    const engine = facts ? { ...facts, precision: settings.precision } : factsOf(settings);
     const dataset = scaleLoad(load, settings.resolutionPx / planned.resolutionPx, settings.bucketStepPx / base.pixelsPerLatent);
     return forecastRun({ settings, base, dataset, engine, residentBytes, profile });
   };

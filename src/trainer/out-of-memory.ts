@@ -29,9 +29,7 @@ export async function adviseOnMemory(error: unknown, run: Run): Promise<unknown>
 
 function describeSavings(run: Run, from: string): string {
   const { settings, base, engine } = run;
-  const { profile, composites, precision, overhead } = engine;
-  const device = { profile, freeBytes: profile.memoryBytes, facts: { composites, precision, overhead } };
-  const forecast = forecaster(settings, { base, load: datasetLoadOf(run.run, base), device });
+  const forecast = forecaster(settings, { base, load: datasetLoadOf(run.run, base), device: engine, facts: engine });
   const now = forecast(settings).memory.peakBytes;
   const saved = remediesFor(settings).map(({ option, change }) => {
     return { option, bytes: now - forecast({ ...settings, ...change }).memory.peakBytes };
