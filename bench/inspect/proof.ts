@@ -53,7 +53,7 @@ const meanings: Readonly<Record<Part, string>> = {
   test: "no threshold was set on these, but results on them were seen while the checks were made",
   blind: "other sources, measured when the checks were finished first; what fell short was changed since",
   fresh: "other sources again, measured once when they were finished for the second time; what fell short was changed since",
-  apart: "other sources again, measured once, after all changes",
+  apart: "other sources again, measured after all changes, and nothing changed since",
 };
 
 async function provePart(part: Part, views: readonly View[]): Promise<readonly string[]> {
