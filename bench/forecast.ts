@@ -6,10 +6,10 @@ import path from "node:path";
 import { promisify } from "node:util";
 import sharp from "sharp";
 import type { RunProspect, TrainEvent } from "../src/index.ts";
+import { builtFile } from "./built.ts";
 import { type Claim, formatMegabytes, median, row } from "./claim.ts";
 
-const project = path.join(import.meta.dirname, "..");
-const examples = path.join(project, "examples");
+const examples = path.join(import.meta.dirname, "../examples");
 const steps = 24;
 /** The first steps of a run are those in which memory is found and threads are started. */
 const unsteadySteps = 4;
@@ -50,7 +50,6 @@ export const forecast: Claim = {
   async run({ machine }) {
     const folder = await mkdtemp(path.join(tmpdir(), "gesso-forecast-"));
     try {
-      await promisify(execFile)(process.execPath, [path.join(project, "scripts/ensure.mjs"), "build"], { cwd: project });
       const [single, mixed] = [path.join(examples, "style-blueprint"), path.join(folder, "mixed")];
       await mixShapes(single, mixed);
       const outcomes: Outcome[] = [];
@@ -102,8 +101,9 @@ async function compare({ name, options }: PlanCase, dataset: string, out: string
 
 /** The command as users have it, in a process of its own. */
 async function gesso(args: readonly string[]): Promise<string> {
-  const main = path.join(project, "dist/cli/main.js");
-  const { stdout } = await promisify(execFile)(process.execPath, [main, ...args], { maxBuffer: 2 ** 26 });
+  const { stdout } = await promisify(execFile)(process.execPath, [await builtFile("cli/main.js"), ...args], {
+    maxBuffer: 2 ** 26,
+  });
   return stdout;
 }
 

@@ -4,8 +4,9 @@ import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import sharp from "sharp";
-import { inspectDataset } from "../../src/dataset/inspect.ts";
+import type * as Inspect from "../../src/dataset/inspect.ts";
 import { UserError } from "../../src/errors.ts";
+import { importBuilt } from "../built.ts";
 import { type Claim, formatMegabytes, median, row } from "../claim.ts";
 
 const widthPx = 1152;
@@ -182,6 +183,7 @@ interface Inspected extends Clocked {
 }
 
 async function inspect(folder: string, cacheFolder: string | undefined): Promise<Inspected> {
+  const { inspectDataset } = await importBuilt<typeof Inspect>("dataset/inspect.js");
   let comparedFromMs = 0;
   const clocked = await clock(async () => {
     for await (const event of inspectDataset(folder, { target, cacheFolder })) {
