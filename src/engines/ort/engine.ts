@@ -1,6 +1,5 @@
 /** The CPU engine: float32 on ONNX Runtime, in a thread of its own. Needs nothing but npm. */
 import type { Graph } from "../../graph/graph.ts";
-import { collectGarbage } from "../collect-garbage.ts";
 import { needBuffers, needData, needFeeds } from "../checks.ts";
 import type {
   BufferSpec,
@@ -18,6 +17,7 @@ import { cpuSizes, measureKinds, measureRates } from "../measure.ts";
 import { countThreads, findMemoryBytes, nameDevice } from "./device.ts";
 import { type BuiltModel, buildModel, kept } from "./lower.ts";
 import type { FeedShapes } from "./messages.ts";
+import { writeModel } from "./write-model.ts";
 import { countModel, keepsMemory, ortOverhead, ortOverheadOf } from "./overhead.ts";
 import { type SessionOptions, type SizedModel, SizedSession } from "./sized-session.ts";
 import { ThreadClient, transferable } from "./thread-client.ts";
@@ -48,9 +48,6 @@ export async function createOrtEngine(options: { readonly threads?: number } = {
 
 /** What a forecast has to know of it, before it is started. */
 export const ortFacts: EngineFacts = { composites: kept, precision: "float32", overhead: ortOverhead };
-
-/** Nodes of a graph that leaves much garbage behind. */
-const largeGraph = 1000;
 
 /** Where a compiled graph is to be run. */
 interface Place {
@@ -134,8 +131,6 @@ class CpuEngine implements OrtEngine {
     const group = sizeOf === undefined ? undefined : this.#groups.get(sizeOf);
     // Of several sessions for one group each would hold its own memory.
     const isKept = keepsMemory(countModel(built, this.#profile.threads).heldBytes, isAsked && group === undefined);
-    // Before the session takes its memory, not after it.
-    if (graph.nodes.length > largeGraph) collectGarbage();
     const options = { name, keepsMemory: isKept };
     const place =
       sizeOf === undefined
@@ -160,7 +155,7 @@ class CpuEngine implements OrtEngine {
 
   async #compileAlone({ model, ...names }: BuiltModel, feedShapes: FeedShapes, options: SessionOptions): Promise<Place> {
     const id = this.#sessions++;
-    const bytes = model.toBytes();
+    const bytes = writeModel(model);
     await this.#thread.call("compile", { id, ...options, model: { ...names, bytes, feedShapes } }, [bytes.buffer]);
     return { at: { id }, release: () => this.#thread.call("release", { id }) };
   }

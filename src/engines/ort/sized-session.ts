@@ -8,6 +8,7 @@ import { keyOf } from "./emit.ts";
 import type { BuiltModel } from "./lower.ts";
 import type { FeedShapes, SizeConstants } from "./messages.ts";
 import type { ThreadClient } from "./thread-client.ts";
+import { writeModel } from "./write-model.ts";
 
 /** A graph as it is added: its model is `sized`. */
 export interface SizedModel {
@@ -73,7 +74,7 @@ export class SizedSession {
   async #compile(fed: ReadonlyMap<OnnxName, OnnxName>): Promise<void> {
     this.#fed = fed;
     const { model, ...names } = this.#first;
-    const bytes = model.toBytes(fed);
+    const bytes = writeModel(model, fed);
     const compiled = { ...names, bytes, feedShapes: {} };
     const options = { id: this.id, name: this.#name, keepsMemory: this.#keepsMemory, model: compiled };
     await this.#thread.call("compile", options, [bytes.buffer]);

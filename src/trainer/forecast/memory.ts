@@ -121,17 +121,18 @@ function keptStep(input: ForecastInput, step: CountedGraph): CountedGraph {
   return { ...step, memory: { ...step.memory, isKept } };
 }
 
-/** Making a graph takes JavaScript's memory, which stays with the process: bytes for each of its nodes. Measured. */
-const bytesPerMadeNode = 15_000;
-
-/** Where there are several sizes, each graph after the first is made beside the memory of a run. Measured. */
-const bytesPerNodeMadeLater = 5_000;
+/** Of JavaScript and of the engine's thread once the first graph has been made: in all, and for each of its nodes. Measured. */
+const bytesOfFirstGraph = 40e6;
+const bytesPerMadeNode = 4_300;
+/** For each node of the step again, where other sizes or previews have graphs made beside the memory of a run. Measured. */
+const bytesPerNodeMadeLater = 2_000;
 
 /** In this process, on top of what it holds already, where that is more than what a fresh one would. */
-function startTerm({ engine, dataset, residentBytes = 0 }: ForecastInput, { step }: CountedGraphs): MemoryTerm {
+function startTerm({ engine, dataset, residentBytes = 0 }: ForecastInput, { step, preview }: CountedGraphs): MemoryTerm {
   const { startBytes, isInProcess } = engine.overhead;
-  const perNode = bytesPerMadeNode + (dataset.buckets.length > 1 ? bytesPerNodeMadeLater : 0);
-  const bytes = isInProcess ? Math.max(residentBytes, startBytes) + perNode * step.graph.nodes.length : startBytes;
+  const perNode = bytesPerMadeNode + (dataset.buckets.length > 1 || preview ? bytesPerNodeMadeLater : 0);
+  const made = bytesOfFirstGraph + perNode * step.graph.nodes.length;
+  const bytes = isInProcess ? Math.max(residentBytes, startBytes) + made : startBytes;
   return { name: "engine", bytes, about: "the program and the engine's libraries" };
 }
 
