@@ -40,9 +40,8 @@ gesso plan ./pictures --type character --trigger sks --base sdxl.safetensors --p
 - **Rented cards** come from a dated table of prices and rates by rule of thumb (\`src/planner/gpu-prices.ts\`); \`--prices FILE\` takes your own.
   A run that is over in seconds costs about the same time on each: renting is most of it, and the page says so.
 
-Predictions are held against nine real runs on \`mini\` by \`npm run bench -- forecast\`: the last time memory was within 10 % in 3 of 9 (0.73 to 1.01 of what was predicted) and a step's time within 25 % in 5 of 9, on a machine that others
-used too. What a step itself takes is predicted to within 5 %; what the program around it holds after the inspection differs by 100 MB from one time to the next, which is much beside \`mini\` and little beside SDXL. \`gesso train\` prints what it
-measured. See [performance](performance.md) for what else is known of memory.
+Predictions are held against nine real runs on \`mini\` by \`npm run bench -- forecast\`: the last time memory was within 10 % in all nine (0.97 to 1.07 of what was predicted) and a step's time within 25 % in 5 of 9 (0.84 to 1.47), on a machine
+that others used too. \`gesso train\` prints what it measured. See [performance](performance.md) for what else is known of memory.
 
 ## Rules
 
