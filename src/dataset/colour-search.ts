@@ -6,9 +6,7 @@ type Coloured = Pick<Likeness, "colours">;
 
 /** The share of colour that two pictures have in common, 0..1. */
 export function colourLikeness({ colours: a }: Coloured, { colours: b }: Coloured): number {
-  let common = 0;
-  for (let i = 0; i < a.length; i++) common += Math.min(a[i] ?? 0, b[i] ?? 0);
-  return common / 255;
+  return sumCommon(a, 0, b, 0, a.length) / 255;
 }
 
 /** Up to so many pictures each is asked of each; of more, those that lie near each other along some of `PROJECTIONS`. */
@@ -58,14 +56,18 @@ function openColours(pictures: readonly Coloured[]): (a: number, b: number, leas
   for (const [place, { colours }] of pictures.entries()) fine.set(colours, place * COLOUR_BINS);
   for (const [bin, count] of fine.entries()) coarse[bin >> 2] = (coarse[bin >> 2] ?? 0) + count;
   return (a, b, least) => {
-    if (sumCommon(coarse, a, b, COLOUR_BINS / 4) < 255 * least) return 0;
-    return sumCommon(fine, a, b, COLOUR_BINS) / 255;
+    const parts = COLOUR_BINS / 4;
+    if (sumCommon(coarse, a * parts, coarse, b * parts, parts) < 255 * least) return 0;
+    return sumCommon(fine, a * COLOUR_BINS, fine, b * COLOUR_BINS, COLOUR_BINS) / 255;
   };
 }
 
-function sumCommon(counts: Uint8Array | Uint16Array, a: number, b: number, bins: number): number {
+type Counts = Uint8Array | Uint16Array;
+
+/** Of so many bins of two histograms, which begin at these places. */
+function sumCommon(a: Counts, fromA: number, b: Counts, fromB: number, bins: number): number {
   let common = 0;
-  for (let i = a * bins, j = b * bins, end = i + bins; i < end; i++, j++) common += Math.min(counts[i] ?? 0, counts[j] ?? 0);
+  for (let i = fromA, j = fromB, end = i + bins; i < end; i++, j++) common += Math.min(a[i] ?? 0, b[j] ?? 0);
   return common;
 }
 
