@@ -16,7 +16,6 @@ import type {
 import { cpuSizes, measureKinds, measureRates } from "../measure.ts";
 import { countThreads, findMemoryBytes, nameDevice } from "./device.ts";
 import { type BuiltModel, buildModel, kept } from "./lower.ts";
-import type { FeedShapes } from "./messages.ts";
 import { writeModel } from "./write-model.ts";
 import { countModel, keepsMemory, ortOverhead, ortOverheadOf } from "./overhead.ts";
 import { type SessionOptions, type SizedModel, SizedSession } from "./sized-session.ts";
@@ -128,14 +127,11 @@ class CpuEngine implements OrtEngine {
     const built = buildModel(graph, { isSized: sizeOf !== undefined });
     // Alone, so that an executable does not hold its model.
     const { feeds: readFeeds } = built;
-    const group = sizeOf === undefined ? undefined : this.#groups.get(sizeOf);
-    // Of several sessions for one group each would hold its own memory.
-    const isKept = keepsMemory(countModel(built, this.#profile.threads).heldBytes, isAsked && group === undefined);
-    const options = { name, keepsMemory: isKept };
+    const sized = { built, feedShapes };
     const place =
       sizeOf === undefined
-        ? await this.#compileAlone(built, feedShapes, options)
-        : await this.#compileSize(sizeOf, { built, feedShapes }, options);
+        ? await this.#compileAlone(sized, this.#optionsFor(built, name, isAsked))
+        : await this.#compileSize(sizeOf, sized, name, isAsked);
     const thread = this.#thread;
     let isDisposed = false;
     return {
@@ -153,21 +149,31 @@ class CpuEngine implements OrtEngine {
     };
   }
 
-  async #compileAlone({ model, ...names }: BuiltModel, feedShapes: FeedShapes, options: SessionOptions): Promise<Place> {
+  #optionsFor(built: BuiltModel, name: string, isAsked: boolean): SessionOptions {
+    return { name, keepsMemory: keepsMemory(countModel(built, this.#profile.threads).heldBytes, isAsked) };
+  }
+
+  async #compileAlone({ built, feedShapes }: SizedModel, options: SessionOptions): Promise<Place> {
+    const { model, ...names } = built;
     const id = this.#sessions++;
     const bytes = writeModel(model);
     await this.#thread.call("compile", { id, ...options, model: { ...names, bytes, feedShapes } }, [bytes.buffer]);
     return { at: { id }, release: () => this.#thread.call("release", { id }) };
   }
 
-  async #compileSize(name: string, sized: SizedModel, options: SessionOptions): Promise<Place> {
-    const known = this.#groups.get(name);
-    if (known && !known.fits(sized.built)) return this.#compileAlone(sized.built, sized.feedShapes, options);
-    const session = known ?? new SizedSession(this.#thread, this.#sessions++, sized.built, options);
-    this.#groups.set(name, session);
+  async #compileSize(group: string, sized: SizedModel, name: string, isAsked: boolean): Promise<Place> {
+    const { built } = sized;
+    const known = this.#groups.get(group);
+    // Of several sessions for one group each would hold its own memory.
+    if (known && !known.fits(built)) return this.#compileAlone(sized, this.#optionsFor(built, name, false));
+    const session = known ?? new SizedSession(this.#thread, this.#sessions++, built, this.#optionsFor(built, name, isAsked));
+    this.#groups.set(group, session);
     const size = await session.add(sized);
     const release = async (): Promise<void> => {
-      if (!(await session.remove(size))) this.#groups.delete(name);
+      if (!session.remove(size)) return;
+      // Before it has ended, so that nothing more is added to it.
+      this.#groups.delete(group);
+      await this.#thread.call("release", { id: session.id });
     };
     return { at: { id: session.id, size }, release };
   }

@@ -94,6 +94,21 @@ describe("a session for several sizes", () => {
     expect(calls).toEqual(["compile", "addSize", "compile", "addSize", "addSize", "addSize"]);
   });
 
+  test("a size that found no memory leaves the session to be compiled with the next", async () => {
+    const calls: string[] = [];
+    const answers = [() => Promise.reject(new Error("no memory"))];
+    const call = (name: string): Promise<void> => {
+      calls.push(name);
+      return answers.pop()?.() ?? Promise.resolve();
+    };
+    const built = buildModel(network([2, 16, 16]), { isSized: true });
+    const thread = { call } as unknown as ThreadClient;
+    const session = new SizedSession(thread, 0, built, { name: "step", keepsMemory: true });
+    await expect(session.add({ built, feedShapes: {} })).rejects.toThrow("no memory");
+    await session.add({ built, feedShapes: {} });
+    expect(calls).toEqual(["compile", "compile", "addSize"]);
+  });
+
   test("takes no graph that differs in more than sizes", () => {
     const built = buildModel(network([2, 16, 16]), { isSized: true });
     const session = new SizedSession({} as ThreadClient, 0, built, { name: "step", keepsMemory: true });

@@ -3,10 +3,9 @@
  * each take their nodes again, and each its own memory for a run. Here what differs, shapes and some constants, is fed at each run instead.
  */
 import { createHash } from "node:crypto";
-import type { ConstantTensor, OnnxName } from "./emit.ts";
-import { keyOf } from "./emit.ts";
+import { type ConstantTensor, keyOf, type OnnxName } from "./emit.ts";
 import type { BuiltModel } from "./lower.ts";
-import type { FeedShapes, SizeConstants } from "./messages.ts";
+import type { FeedShapes } from "./messages.ts";
 import type { ThreadClient } from "./thread-client.ts";
 import { writeModel } from "./write-model.ts";
 
@@ -19,6 +18,8 @@ export interface SizedModel {
 interface Member {
   readonly feedShapes: FeedShapes;
   readonly sizes: ReadonlyMap<OnnxName, ConstantTensor>;
+  /** A short key of each content. */
+  readonly keys: ReadonlyMap<OnnxName, string>;
 }
 
 export class SizedSession {
@@ -29,8 +30,8 @@ export class SizedSession {
   readonly #first: BuiltModel;
   readonly #signature: string;
   readonly #members = new Map<number, Member>();
-  /** By the shape or constant, the input that it is fed to; of the session that is there. */
-  #fed: ReadonlyMap<OnnxName, OnnxName> = new Map();
+  /** By the shape or constant, the input that it is fed to; undefined while no session is there. */
+  #fed: ReadonlyMap<OnnxName, OnnxName> | undefined;
   #count = 0;
 
   /** @param first decides which graphs fit; call `add` with it too */
@@ -51,10 +52,12 @@ export class SizedSession {
   /** Compiles where the session that is there does not serve this size. Gives the number to run it by. */
   async add({ built, feedShapes }: SizedModel): Promise<number> {
     const size = this.#count++;
-    this.#members.set(size, { feedShapes, sizes: built.model.sizes });
+    const { sizes } = built.model;
+    const member = { feedShapes, sizes, keys: keysOf(sizes) };
+    this.#members.set(size, member);
     try {
       const fed = findFed([...this.#members.values()]);
-      if (size > 0 && sameKeys(fed, this.#fed)) await this.#send(size);
+      if (this.#fed && sameKeys(fed, this.#fed)) await this.#send(size, member, fed);
       else await this.#compile(fed);
       return size;
     } catch (error) {
@@ -63,38 +66,30 @@ export class SizedSession {
     }
   }
 
-  /** Whether any size is left; the session has ended where none is. */
-  async remove(size: number): Promise<boolean> {
+  /** Whether that was the last size: then the session is to be released. */
+  remove(size: number): boolean {
     this.#members.delete(size);
-    if (this.#members.size > 0) return true;
-    await this.#thread.call("release", { id: this.id });
-    return false;
+    return this.#members.size === 0;
   }
 
   async #compile(fed: ReadonlyMap<OnnxName, OnnxName>): Promise<void> {
-    this.#fed = fed;
+    this.#fed = undefined;
     const { model, ...names } = this.#first;
     const bytes = writeModel(model, fed);
     const compiled = { ...names, bytes, feedShapes: {} };
     const options = { id: this.id, name: this.#name, keepsMemory: this.#keepsMemory, model: compiled };
     await this.#thread.call("compile", options, [bytes.buffer]);
-    for (const size of this.#members.keys()) await this.#send(size);
+    for (const [size, member] of this.#members) await this.#send(size, member, fed);
+    this.#fed = fed;
   }
 
-  async #send(size: number): Promise<void> {
-    const member = this.#members.get(size);
-    if (!member) return;
+  async #send(size: number, { feedShapes, sizes }: Member, fed: ReadonlyMap<OnnxName, OnnxName>): Promise<void> {
     const constants: Record<OnnxName, ConstantTensor> = {};
-    for (const [name, input] of this.#fed) {
-      const tensor = member.sizes.get(name);
+    for (const [name, input] of fed) {
+      const tensor = sizes.get(name);
       if (tensor) constants[input] = tensor;
     }
-    await this.#thread.call("addSize", {
-      id: this.id,
-      size,
-      feedShapes: member.feedShapes,
-      constants: constants satisfies SizeConstants,
-    });
+    await this.#thread.call("addSize", { id: this.id, size, feedShapes, constants });
   }
 }
 
@@ -107,9 +102,8 @@ export interface SessionOptions {
 function findFed(members: readonly Member[]): ReadonlyMap<OnnxName, OnnxName> {
   const fed = new Map<OnnxName, OnnxName>();
   const inputs = new Map<string, OnnxName>();
-  const keys = members.map(({ sizes }) => keysOf(sizes));
-  for (const name of members[0]?.sizes.keys() ?? []) {
-    const own = keys.map((byName) => byName.get(name) ?? "");
+  for (const name of members[0]?.keys.keys() ?? []) {
+    const own = members.map(({ keys }) => keys.get(name) ?? "");
     if (own.every((key) => key === own[0])) continue;
     const all = own.join(" ");
     const input = inputs.get(all) ?? name;
@@ -119,8 +113,7 @@ function findFed(members: readonly Member[]): ReadonlyMap<OnnxName, OnnxName> {
   return fed;
 }
 
-/** A short key of each content. */
-function keysOf(sizes: Member["sizes"]): ReadonlyMap<OnnxName, string> {
+function keysOf(sizes: Member["sizes"]): Member["keys"] {
   const known = new Map<ConstantTensor, string>();
   const keyFor = (tensor: ConstantTensor): string => {
     const key = known.get(tensor) ?? digest([keyOf(tensor)]);
